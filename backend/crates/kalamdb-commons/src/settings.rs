@@ -1,0 +1,281 @@
+//! Every setting: its type, default, unit and what it trades.
+//!
+//! The server reads them once, from `server.toml` and the environment, validates them whole with
+//! [`Settings::problems`], and shares them as one value (FR-082 to FR-087). Each section is a struct; the
+//! field's documentation is the reference, and `server.example.toml` carries the same words.
+
+use serde::{Deserialize, Serialize};
+
+/// How durable an acknowledged write is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Synced to disk, by group commit, before the answer. Survives a power cut.
+    #[default]
+    Sync,
+    /// Handed to the operating system before the answer. Survives a killed process, not a power cut.
+    Buffered,
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $field_doc:literal])* $field:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name { $($(#[doc = $field_doc])* pub $field: $type,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $name {
+            /// Each key of the section with its documentation, for `server.example.toml`, `--print-config` and
+            /// `system.settings`.
+            pub const KEYS: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($field), concat!($($field_doc),*)),)*];
+        }
+    };
+}
+
+section! {
+    /// `[server]`: who the node is and where it listens.
+    ServerSettings {
+        /// The node's name: hashed into every row id. Must be unique among nodes that share data, and must not change.
+        node_id: String = "node-1".to_owned(),
+        /// The address to listen on.
+        host: String = "127.0.0.1".to_owned(),
+        /// The port to listen on; 0 takes a free one and prints it.
+        port: u16 = 8080,
+        /// Must be true to listen beyond loopback, because the server itself does not speak TLS.
+        allow_plaintext_remote: bool = false,
+        /// HTTP worker threads. More serve more connections at once and cost memory.
+        http_workers: usize = 2,
+        /// How long a graceful stop waits for requests in flight, in seconds.
+        shutdown_timeout_seconds: u64 = 10,
+    }
+}
+
+section! {
+    /// `[storage]`: where data lies.
+    StorageSettings {
+        /// The directory of the hot tier and, below `storage`, of the local cold tier.
+        data_dir: String = "./data".to_owned(),
+        /// The id under which tables name the S3 storage (`STORAGE_ID='s3'`). Used if `s3_bucket` is set.
+        s3_id: String = "s3".to_owned(),
+        /// The S3 bucket; empty for no S3 storage.
+        s3_bucket: String = String::new(),
+        /// The S3 region.
+        s3_region: String = "us-east-1".to_owned(),
+        /// The S3 endpoint, for stores other than AWS; empty for AWS.
+        s3_endpoint: String = String::new(),
+        /// A prefix for all keys in the bucket.
+        s3_prefix: String = String::new(),
+        /// The access key id; empty for the machine's own credentials.
+        s3_access_key_id: String = String::new(),
+        /// The secret access key. Never shown.
+        s3_secret_access_key: String = String::new(),
+        /// Whether plain HTTP to the endpoint is allowed. For tests and private networks.
+        s3_allow_http: bool = false,
+    }
+}
+
+section! {
+    /// `[hot]`: the hot tier.
+    HotSettings {
+        /// `sync` or `buffered`. Buffered is faster and may lose the last moments in a power cut.
+        durability: Durability = Durability::Sync,
+        /// RocksDB's block cache, in MiB. Larger makes reads of hot rows that left the write buffer faster.
+        block_cache_mib: usize = 32,
+        /// RocksDB's write buffers together, in MiB. Larger means fewer, larger hot files and more memory.
+        write_buffer_mib: usize = 32,
+        /// Hot bytes at which a flush of the largest partitions starts by itself, in MiB.
+        flush_at_mib: u64 = 256,
+        /// Hot bytes at which new writes get 503 until a flush has caught up, in MiB.
+        hard_limit_mib: u64 = 1024,
+        /// Statements waiting to be committed; beyond it writes get 503 at once.
+        commit_queue_max: usize = 4096,
+        /// Changes in one group commit. Larger groups amortise the sync over more statements.
+        group_changes_max: usize = 20_000,
+        /// How long change-log entries and the versions they point to are kept after a flush, in seconds. A cursor
+        /// older than that must resynchronise from a snapshot.
+        change_log_retention_seconds: u64 = 3_600,
+    }
+}
+
+section! {
+    /// `[flush]`: when partitions become history. A table's FLUSH_POLICY overrides the first two.
+    FlushSettings {
+        /// Hot rows in a partition at which it is flushed. Fewer, larger batches read faster; more hot rows cost memory.
+        rows: u64 = 100_000,
+        /// Age of a partition's oldest hot row at which it is flushed, in seconds.
+        interval_seconds: u64 = 3_600,
+        /// How often the policy is checked, in seconds.
+        check_interval_seconds: u64 = 5,
+        /// Rows in one row group of a batch file. Smaller groups prune better and compress worse.
+        row_group_rows: usize = 131_072,
+        /// Rows in one data page. Smaller pages make point reads of history faster and files larger.
+        page_rows: usize = 4_096,
+    }
+}
+
+section! {
+    /// `[cold]`: reading history.
+    ColdSettings {
+        /// Memory for parsed footers, page indexes and Bloom filters of batch files, in MiB.
+        metadata_cache_mib: u64 = 64,
+        /// Open file handles of batch files.
+        open_files_max: u64 = 512,
+        /// Timeout of one request to an object store, in seconds.
+        request_timeout_seconds: u64 = 30,
+    }
+}
+
+section! {
+    /// `[limits]`: what one request may ask for.
+    LimitSettings {
+        /// Bytes of SQL in a request.
+        sql_bytes_max: usize = 1_048_576,
+        /// Statements in a request.
+        statements_max: usize = 100,
+        /// Parameters in a request.
+        params_max: usize = 50,
+        /// Bytes in one parameter.
+        param_bytes_max: usize = 524_288,
+        /// Bytes in the body of an SQL request.
+        body_bytes_max: usize = 33_554_432,
+        /// Bytes in the body of an import.
+        import_bytes_max: usize = 1_073_741_824,
+        /// Rows that one statement may write.
+        statement_rows_max: usize = 1_000_000,
+        /// Bytes of encoded rows that one statement or transaction may write.
+        statement_bytes_max: usize = 268_435_456,
+        /// Rows that are one atomic commit of an import.
+        chunk_rows: usize = 10_000,
+        /// Bytes of an answer that are held back, so that an early error still gets its status code.
+        response_buffer_bytes: usize = 262_144,
+        /// How long a statement may run, in seconds.
+        statement_timeout_seconds: u64 = 300,
+        /// How long a statement or transaction may hold its snapshot, in seconds.
+        snapshot_age_max_seconds: u64 = 600,
+        /// Statements running at once; beyond it requests get 503 at once.
+        concurrent_statements_max: usize = 256,
+        /// Memory for sorting, joining and aggregating over all queries, in MiB. Beyond it they spill to disk.
+        query_memory_mib: usize = 1024,
+        /// How long the answer to an `Idempotency-Key` is kept, in hours.
+        idempotency_hours: u64 = 24,
+        /// The longest answer that is kept for an `Idempotency-Key`, in bytes.
+        idempotency_answer_bytes_max: usize = 1_048_576,
+    }
+}
+
+section! {
+    /// `[auth]`: accounts and tokens.
+    AuthSettings {
+        /// The password of `root` at the first start; empty for a random one that is printed once.
+        root_password: String = String::new(),
+        /// The secret that signs tokens, at least 32 bytes; empty for one that is made at the first start and kept with the data.
+        token_secret: String = String::new(),
+        /// How long an access token is good for, in seconds.
+        access_token_seconds: u64 = 3_600,
+        /// How long a refresh token is good for, in seconds.
+        refresh_token_seconds: u64 = 604_800,
+        /// The fewest characters in a password.
+        password_length_min: usize = 8,
+        /// Memory that hashing one password takes, in KiB. More makes guessing dearer and login slower.
+        argon2_memory_kib: u32 = 19_456,
+        /// Failed logins of one user in a minute before further ones get 429.
+        login_failures_per_minute_max: u32 = 10,
+    }
+}
+
+section! {
+    /// `[jobs]`: work in the background.
+    JobSettings {
+        /// Jobs running at once.
+        parallel_max: usize = 2,
+        /// Ended jobs that are kept in `system.jobs`.
+        history_max: usize = 1_000,
+        /// How often files that no manifest names are looked for and removed, in seconds.
+        orphan_interval_seconds: u64 = 3_600,
+    }
+}
+
+section! {
+    /// `[clock]`: what to make of the machine's clock.
+    ClockSettings {
+        /// A wall clock more than this many seconds ahead of the last commit is not followed while running, and stops
+        /// the server at start unless `accept_jump` is true. It guards `_updated` against one wrong reading, for good.
+        jump_max_seconds: u64 = 2_592_000,
+        /// Accept a clock that is ahead by more at this start.
+        accept_jump: bool = false,
+    }
+}
+
+section! {
+    /// `[logging]`.
+    LoggingSettings {
+        /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or per module as in `info,kalamdb_core=debug`.
+        level: String = "info".to_owned(),
+        /// `text` or `json`.
+        format: String = "text".to_owned(),
+    }
+}
+
+section! {
+    /// `[testing]`: for the crash tests. Leave it empty.
+    TestingSettings {
+        /// Fail points, as in `flush::after_batch=exit;commit::before_write=return`.
+        fail_points: String = String::new(),
+    }
+}
+
+/// All settings.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `[server]`.
+    pub server: ServerSettings,
+    /// `[storage]`.
+    pub storage: StorageSettings,
+    /// `[hot]`.
+    pub hot: HotSettings,
+    /// `[flush]`.
+    pub flush: FlushSettings,
+    /// `[cold]`.
+    pub cold: ColdSettings,
+    /// `[limits]`.
+    pub limits: LimitSettings,
+    /// `[auth]`.
+    pub auth: AuthSettings,
+    /// `[jobs]`.
+    pub jobs: JobSettings,
+    /// `[clock]`.
+    pub clock: ClockSettings,
+    /// `[logging]`.
+    pub logging: LoggingSettings,
+    /// `[testing]`.
+    pub testing: TestingSettings,
+}
+
+impl Settings {
+    /// Every section's name and keys with their documentation, in the order of the file.
+    pub const SECTIONS: &'static [(&'static str, &'static [(&'static str, &'static str)])] = &[
+        ("server", ServerSettings::KEYS),
+        ("storage", StorageSettings::KEYS),
+        ("hot", HotSettings::KEYS),
+        ("flush", FlushSettings::KEYS),
+        ("cold", ColdSettings::KEYS),
+        ("limits", LimitSettings::KEYS),
+        ("auth", AuthSettings::KEYS),
+        ("jobs", JobSettings::KEYS),
+        ("clock", ClockSettings::KEYS),
+        ("logging", LoggingSettings::KEYS),
+        ("testing", TestingSettings::KEYS),
+    ];
+
+    /// Keys whose values are never shown.
+    pub const SECRETS: &'static [&'static str] =
+        &["auth.root_password", "auth.token_secret", "storage.s3_secret_access_key"];
+}
