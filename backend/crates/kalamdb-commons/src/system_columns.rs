@@ -56,18 +56,24 @@ pub struct SystemColumns {
     last_updated: AtomicI64,
     id_ceiling_ms: AtomicI64,
     updated_ceiling_ns: AtomicI64,
+    jump_max_ns: i64,
 }
 
 impl SystemColumns {
     /// Starts both sequences above `ceilings`, which the last run left, and with ceilings of their own that
     /// are not reserved yet: call [`Self::reserve`] and store its answer before the first use.
-    pub fn new(clock: Arc<dyn Clock>, node_id: &str, ceilings: Ceilings) -> Self {
+    ///
+    /// A clock that stands more than `jump_max_ns` ahead of the last commit is not followed: time then goes on
+    /// from the last commit, a nanosecond at a time. Without ceilings, in a new database, the clock is believed.
+    pub fn new(clock: Arc<dyn Clock>, node_id: &str, ceilings: Ceilings, jump_max_ns: i64) -> Self {
+        let first = if ceilings.updated_ns == 0 { clock.now_ns() } else { ceilings.updated_ns };
         let first_ms = (ceilings.id_ms - SNOWFLAKE_EPOCH_MS).max(0);
         Self {
             clock,
+            jump_max_ns,
             node: i64::from(node_number(node_id)),
             last_id: AtomicI64::new((first_ms << SEQUENCE_BITS) - 1),
-            last_updated: AtomicI64::new(ceilings.updated_ns.max(1) - 1),
+            last_updated: AtomicI64::new(first - 1),
             id_ceiling_ms: AtomicI64::new(ceilings.id_ms),
             updated_ceiling_ns: AtomicI64::new(ceilings.updated_ns),
         }
@@ -76,7 +82,7 @@ impl SystemColumns {
     /// If either sequence is within half of [`CEILING_AHEAD_NS`] of its ceiling, the new ceilings to store
     /// durably, after which [`Self::reserved`] must be told. `None` while there is room.
     pub fn reserve(&self) -> Option<Ceilings> {
-        let now_ns = self.clock.now_ns();
+        let now_ns = self.now_ns();
         let updated = now_ns.max(self.last_updated.load(Ordering::SeqCst));
         let id_ms = (now_ns / 1_000_000).max(self.last_id_ms());
         let room_ns = (self.updated_ceiling_ns.load(Ordering::SeqCst) - updated)
@@ -89,6 +95,12 @@ impl SystemColumns {
     pub fn reserved(&self, ceilings: Ceilings) {
         self.updated_ceiling_ns.fetch_max(ceilings.updated_ns, Ordering::SeqCst);
         self.id_ceiling_ms.fetch_max(ceilings.id_ms, Ordering::SeqCst);
+    }
+
+    /// The clock, unless it has jumped.
+    fn now_ns(&self) -> i64 {
+        let (now, last) = (self.clock.now_ns(), self.last_updated.load(Ordering::SeqCst));
+        if now - last > self.jump_max_ns { last } else { now }
     }
 
     fn last_id_ms(&self) -> i64 {
@@ -106,7 +118,7 @@ impl SystemColumns {
     /// The first of `n` consecutive ids for one statement; [`Self::nth_id`] gives the others.
     pub fn next_ids(&self, n: usize) -> Result<RowId> {
         let n = i64::try_from(n).map_err(|_| Error::too_large("too many ids at once"))?;
-        let now = (self.clock.now_ms() - SNOWFLAKE_EPOCH_MS).max(0) << SEQUENCE_BITS;
+        let now = (self.now_ns() / 1_000_000 - SNOWFLAKE_EPOCH_MS).max(0) << SEQUENCE_BITS;
         let mut last = self.last_id.load(Ordering::Relaxed);
         loop {
             let first = now.max(last + 1);
@@ -136,14 +148,13 @@ impl SystemColumns {
         RowId(millis * TICK | self.node << SEQUENCE_BITS | sequence)
     }
 
-    /// Assigns `n` consecutive commit times and returns the first (FR-013): `max(now, last + 1)`. A clock that
-    /// jumped further ahead of the last commit than `jump_max_ns` is not followed. Called by the committer only.
+    /// Assigns `n` consecutive commit times and returns the first (FR-013): `max(now, last + 1)`. Called by the
+    /// committer only.
     ///
     /// Fails when the durable ceiling is in the way; nothing is assigned then.
-    pub fn next_updated(&self, n: u64, jump_max_ns: i64) -> Result<CommitTime> {
+    pub fn next_updated(&self, n: u64) -> Result<CommitTime> {
         let last = self.last_updated.load(Ordering::SeqCst);
-        let now = self.clock.now_ns();
-        let first = if now > last && now - last <= jump_max_ns { now } else { last + 1 };
+        let first = self.now_ns().max(last + 1);
         let end = first + i64::try_from(n).unwrap_or(i64::MAX / 2) - 1;
         if end >= self.updated_ceiling_ns.load(Ordering::SeqCst) {
             return Err(Error::overloaded("commit times have reached their reserved ceiling; try again"));

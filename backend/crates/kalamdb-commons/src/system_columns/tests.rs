@@ -4,7 +4,7 @@ use crate::clock::ManualClock;
 const NOW: i64 = 1_800_000_000_000_000_000;
 
 fn started(clock: &ManualClock, ceilings: Ceilings) -> SystemColumns {
-    let columns = SystemColumns::new(Arc::new(clock.clone()), "node-1", ceilings);
+    let columns = SystemColumns::new(Arc::new(clock.clone()), "node-1", ceilings, 3_600_000_000_000);
     if let Some(ceilings) = columns.reserve() {
         columns.reserved(ceilings);
     }
@@ -48,33 +48,33 @@ fn consecutive_ids_continue_over_the_sequence() {
 fn fr_013_commit_times_grow_strictly_and_stay_below_the_ceiling() {
     let clock = ManualClock::at(NOW);
     let columns = started(&clock, Ceilings::default());
-    let first = columns.next_updated(5, i64::MAX).expect("room");
+    let first = columns.next_updated(5).expect("room");
     assert_eq!(first, CommitTime(NOW));
     clock.step(-1_000_000_000);
-    assert_eq!(columns.next_updated(1, i64::MAX).expect("room"), CommitTime(NOW + 5));
+    assert_eq!(columns.next_updated(1).expect("room"), CommitTime(NOW + 5));
     clock.step(60_000_000_000);
-    assert!(columns.next_updated(1, i64::MAX).is_err(), "60 s ahead is beyond the ceiling");
+    assert!(columns.next_updated(1).is_err(), "60 s ahead is beyond the ceiling");
 }
 
 #[test]
 fn a_clock_that_jumps_is_not_followed() {
     let clock = ManualClock::at(NOW);
     let columns = started(&clock, Ceilings::default());
-    columns.next_updated(1, i64::MAX).expect("room");
-    clock.step(3_000_000_000);
-    assert_eq!(columns.next_updated(1, 1_000_000_000).expect("room"), CommitTime(NOW + 1));
+    columns.next_updated(1).expect("room");
+    clock.step(3_601_000_000_000);
+    assert_eq!(columns.next_updated(1).expect("room"), CommitTime(NOW + 1));
 }
 
 #[test]
 fn a_restart_begins_above_the_ceilings() {
     let clock = ManualClock::at(NOW);
     let columns = started(&clock, Ceilings::default());
-    let (id, updated) = (columns.next_id().expect("an id"), columns.next_updated(1, i64::MAX).expect("room"));
+    let (id, updated) = (columns.next_id().expect("an id"), columns.next_updated(1).expect("room"));
     let left = Ceilings { updated_ns: NOW + CEILING_AHEAD_NS, id_ms: (NOW + CEILING_AHEAD_NS) / 1_000_000 };
     clock.step(-86_400_000_000_000);
     let again = started(&clock, left);
     assert!(again.next_id().expect("an id") > id);
-    assert!(again.next_updated(1, i64::MAX).expect("room") > updated);
+    assert!(again.next_updated(1).expect("room") > updated);
 }
 
 #[test]
