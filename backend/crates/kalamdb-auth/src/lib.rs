@@ -1,1 +1,30 @@
-//! kalamdb-auth
+//! Who somebody is: passwords, the rules for them, tokens, and the brake on guessing.
+//!
+//! Nothing here stores accounts or reads time: the engine keeps the accounts and passes the clock's time in.
+//! Hashing and checking a password take tens of milliseconds of CPU by design; callers run them where that
+//! holds nobody up (`spawn_blocking`), a bounded number at once, because each also takes the memory that
+//! `auth.argon2_memory_kib` says.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`passwords`] | Argon2id hashes; a check that takes as long for an unknown user as for a wrong password |
+//! | [`password_rules`] | what a new password must be |
+//! | [`tokens`] | access and refresh tokens: what they say, how they are made and read |
+//! | [`throttle`] | failed logins per user and minute |
+
+pub mod password_rules;
+pub mod passwords;
+pub mod throttle;
+pub mod tokens;
+
+use kalamdb_commons::{Error, ErrorKind};
+
+/// The one answer to an unknown user, a wrong password and a token that was never ours.
+pub fn invalid_credentials() -> Error {
+    Error::new(ErrorKind::InvalidCredentials, "Invalid credentials")
+}
+
+/// The answer to a request without a bearer token.
+pub fn missing_authorization() -> Error {
+    Error::new(ErrorKind::MissingAuthorization, "Missing Authorization header: send 'Authorization: Bearer <token>'")
+}

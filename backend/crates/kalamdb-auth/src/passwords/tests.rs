@@ -1,0 +1,66 @@
+use kalamdb_commons::clock::{Stopwatch, SystemEntropy};
+
+use super::*;
+
+/// The least that Argon2 takes, so that the tests are quick.
+fn passwords() -> Passwords {
+    Passwords::new(64, &SystemEntropy).unwrap()
+}
+
+#[test]
+fn a_hash_accepts_its_password_and_no_other() {
+    let passwords = passwords();
+    let stored = passwords.hash("correct horse", &SystemEntropy).unwrap();
+    assert!(stored.starts_with("$argon2id$v=19$m=64,t=2,p=1$"), "{stored}");
+    assert!(passwords.verify("correct horse", Some(&stored)));
+    assert!(!passwords.verify("correct horsf", Some(&stored)));
+    assert!(!passwords.verify("", Some(&stored)));
+}
+
+#[test]
+fn one_password_hashes_differently_each_time() {
+    let passwords = passwords();
+    let hash = || passwords.hash("same", &SystemEntropy).unwrap();
+    assert_ne!(hash(), hash());
+}
+
+#[test]
+fn nobody_logs_in_as_a_user_who_does_not_exist() {
+    assert!(!passwords().verify("anything", None));
+}
+
+#[test]
+fn a_damaged_hash_refuses() {
+    assert!(!passwords().verify("x", Some("not a hash")));
+}
+
+/// Not a timed test: the bound is an order of magnitude, and the work is the same by construction.
+#[test]
+fn an_unknown_user_takes_as_much_work_as_a_wrong_password() {
+    let passwords = Passwords::new(8_192, &SystemEntropy).unwrap();
+    let stored = passwords.hash("right", &SystemEntropy).unwrap();
+    let time = |stored: Option<&str>| {
+        let watch = Stopwatch::start();
+        for _ in 0..3 {
+            assert!(!passwords.verify("wrong", stored));
+        }
+        watch.elapsed_ms()
+    };
+    let (unknown, wrong) = (time(None), time(Some(&stored)));
+    assert!(unknown > wrong / 10.0, "unknown user {unknown} ms, wrong password {wrong} ms");
+}
+
+#[test]
+fn a_hash_of_other_parameters_is_checked_but_not_current() {
+    let old = Passwords::new(64, &SystemEntropy).unwrap();
+    let new = Passwords::new(128, &SystemEntropy).unwrap();
+    let stored = old.hash("secret", &SystemEntropy).unwrap();
+    assert!(new.verify("secret", Some(&stored)));
+    assert!(old.is_current(&stored) && !new.is_current(&stored));
+}
+
+#[test]
+fn impossible_memory_is_refused_by_name() {
+    let error = Passwords::new(1, &SystemEntropy).expect_err("too little");
+    assert!(error.message().contains("argon2_memory_kib"), "{error}");
+}
