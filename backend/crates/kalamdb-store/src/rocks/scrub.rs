@@ -1,0 +1,144 @@
+//! Removal after which no file holds the bytes.
+//!
+//! Bytes of a key lie in the log, in data files, and, as first and last keys of data files, in the list of files.
+//! So: remove the keys, wait for older snapshots, move everything from the log to data files, rewrite every data
+//! file that reaches into the range, make the list of files be written once more after that change, and see each
+//! of the old files gone.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rocksdb::{
+    BottommostLevelCompaction, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, LiveFile,
+    WaitForCompactOptions, WriteBatch,
+};
+
+use super::snapshot::family;
+use super::{CACHE_FAMILY, OWN_RECORDS, RocksShard, Shared, failed};
+use crate::error::{Result, StoreError};
+use crate::keys;
+
+/// How long readers from before the removal are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often, and how many times, the directory is looked at for files that are being removed.
+const POLL: Duration = Duration::from_millis(20);
+const POLLS_MAX: usize = 500;
+
+const SCRUBBING: &str = "scrubbing";
+
+impl RocksShard {
+    pub(super) async fn scrub_files(&self, prefixes: Vec<Bytes>) -> Result<()> {
+        if prefixes.is_empty() {
+            return Ok(());
+        }
+        let ranges: Vec<_> = prefixes.into_iter().map(|prefix| (keys::prefix_end(&prefix), prefix)).collect();
+        let ranges: Vec<_> = ranges.into_iter().map(|(end, start)| (start, end)).collect();
+        let removed = ranges.clone();
+        self.run(move |shared, db| shared.remove(db, &removed)).await?;
+        let snapshots = &self.shared.snapshots;
+        let mark = snapshots.mark();
+        let released = snapshots.released_before(mark, PATIENCE).await;
+        released.map_err(|snapshots| StoreError::SnapshotsHeld { snapshots })?;
+        let doomed = self.run(move |shared, db| shared.rewrite(db, &ranges)).await?;
+        self.await_gone(doomed).await
+    }
+
+    /// Files are removed by RocksDB's threads, some time after nothing needs them.
+    async fn await_gone(&self, doomed: BTreeSet<String>) -> Result<()> {
+        let mut polls = tokio::time::interval(POLL);
+        for _ in 0..POLLS_MAX {
+            polls.tick().await;
+            let doomed = doomed.clone();
+            let left = self.run(move |shared, db| shared.purge(db, &doomed)).await?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Io { doing: SCRUBBING, cause: "RocksDB does not remove its obsolete files".to_owned() })
+    }
+}
+
+impl Shared {
+    fn remove(&self, db: &DB, ranges: &[(Bytes, Bytes)]) -> Result<()> {
+        self.check_writable()?;
+        let mut batch = WriteBatch::default();
+        for (start, end) in ranges {
+            if start.is_empty() || end.is_empty() {
+                return Err(StoreError::Internal { what: "an empty prefix would scrub the whole shard".to_owned() });
+            }
+            batch.delete_range(start, end);
+        }
+        self.write(db, batch, kalamdb_commons::settings::Durability::Sync)
+    }
+
+    /// Rewrites what holds bytes of the ranges. Returns the files that must go.
+    fn rewrite(&self, db: &DB, ranges: &[(Bytes, Bytes)]) -> Result<BTreeSet<String>> {
+        let mut doomed = self.files(|name| name.ends_with(".log"))?;
+        flush(db)?;
+        let before = reaching_into(db, ranges)?;
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(true);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for (start, end) in ranges {
+            db.compact_range_opt(Some(start), Some(end), &options);
+        }
+        // RocksDB does not say whether the compaction went well.
+        let live: BTreeSet<_> = live_files(db)?.into_iter().map(|file| file.name).collect();
+        if let Some(file) = before.iter().find(|file| live.contains(*file)) {
+            return Err(StoreError::Io { doing: SCRUBBING, cause: format!("{file} was not rewritten") });
+        }
+        doomed.extend(before.iter().map(|name| name.trim_start_matches('/').to_owned()));
+        // The list of files is written anew at a change, as it was before that change: one more is needed.
+        doomed.extend(self.files(|name| name.starts_with("MANIFEST-"))?);
+        let mut marker = WriteBatch::default();
+        marker.put(keys::system(OWN_RECORDS, "scrubbed"), []);
+        self.write(db, marker, self.durability)?;
+        flush(db)?;
+        Ok(doomed)
+    }
+
+    /// Has obsolete files removed, and counts those of `doomed` that are still there.
+    fn purge(&self, db: &DB, doomed: &BTreeSet<String>) -> Result<usize> {
+        let failed = |e| failed(SCRUBBING, &e);
+        db.wait_for_compact(&WaitForCompactOptions::default()).map_err(failed)?;
+        db.disable_file_deletions().map_err(failed)?;
+        // Allowing it again removes at once whatever may be removed.
+        db.enable_file_deletions().map_err(failed)?;
+        Ok(self.files(|name| doomed.contains(name))?.len())
+    }
+
+    fn files(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeSet<String>> {
+        let io = |e: std::io::Error| StoreError::system(SCRUBBING, &e);
+        let mut names = BTreeSet::new();
+        for entry in std::fs::read_dir(&self.path).map_err(io)? {
+            if let Ok(name) = entry.map_err(io)?.file_name().into_string()
+                && wanted(&name)
+            {
+                names.insert(name);
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// Both families: the log of one is kept while the other has data in it.
+fn flush(db: &DB) -> Result<()> {
+    let mut options = FlushOptions::default();
+    options.set_wait(true);
+    let families = [family(db, DEFAULT_COLUMN_FAMILY_NAME)?, family(db, CACHE_FAMILY)?];
+    db.flush_cfs_opt(&families, &options).map_err(|e| failed(SCRUBBING, &e))
+}
+
+fn live_files(db: &DB) -> Result<Vec<LiveFile>> {
+    db.live_files().map_err(|e| failed(SCRUBBING, &e))
+}
+
+fn reaching_into(db: &DB, ranges: &[(Bytes, Bytes)]) -> Result<BTreeSet<String>> {
+    let reaches = |file: &LiveFile| match (&file.start_key, &file.end_key) {
+        (Some(first), Some(last)) => ranges.iter().any(|(start, end)| **last >= **start && **first < **end),
+        _ => true,
+    };
+    let data = |file: &LiveFile| file.column_family_name == DEFAULT_COLUMN_FAMILY_NAME;
+    Ok(live_files(db)?.into_iter().filter(|file| data(file) && reaches(file)).map(|file| file.name).collect())
+}
