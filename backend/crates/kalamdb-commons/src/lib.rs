@@ -13,6 +13,7 @@
 //! | [`clock`] | the only reader of time, and the injected source of randomness |
 //! | [`error`] | the one public error and its kinds |
 //! | [`settings`] | every setting with its default and what it trades |
+//! | [`unique`] | UUIDs and ULIDs that grow with time |
 
 pub mod clock;
 pub mod error;
@@ -22,5 +23,6 @@ pub mod schema;
 pub mod settings;
 pub mod system_columns;
 pub mod types;
+pub mod unique;
 
 pub use error::{Error, ErrorKind, Result};

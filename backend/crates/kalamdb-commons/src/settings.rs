@@ -195,6 +195,8 @@ section! {
     JobSettings {
         /// Jobs running at once.
         parallel_max: usize = 2,
+        /// Jobs waiting; beyond it new ones get 503 at once.
+        queue_max: usize = 1_000,
         /// Ended jobs that are kept in `system.jobs`.
         history_max: usize = 1_000,
         /// How often files that no manifest names are looked for and removed, in seconds.

@@ -1,0 +1,1 @@
+//! Records survive a real store.
