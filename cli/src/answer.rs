@@ -4,8 +4,8 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// A column of a result.
@@ -101,14 +101,18 @@ impl<'de> Visitor<'de> for AnswerSeed<'_> {
         let Self { results, output_error } = self;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "results" => map.next_value_seed(ResultsSeed { results: &mut *results, output_error: &mut *output_error })?,
+                "results" => {
+                    map.next_value_seed(ResultsSeed { results: &mut *results, output_error: &mut *output_error })?
+                }
                 "took" => closing.took_ms = map.next_value()?,
                 "error" => closing.error = error(map.next_value()?),
                 // Endpoints other than SQL say `{error: code, message}`.
                 "message" => {
                     let message = map.next_value()?;
-                    closing.error.get_or_insert_with(|| Refusal { code: String::new(), message: String::new() }).message =
-                        message;
+                    closing
+                        .error
+                        .get_or_insert_with(|| Refusal { code: String::new(), message: String::new() })
+                        .message = message;
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }

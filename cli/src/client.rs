@@ -93,7 +93,12 @@ impl Client {
 
     /// Carries out the statements of one request and hands on their results. Returns the server's time in
     /// milliseconds. A token that has expired is replaced once.
-    pub(crate) fn sql(&mut self, sql: &str, namespace: Option<&str>, results: &mut dyn Results) -> Result<f64, Failure> {
+    pub(crate) fn sql(
+        &mut self,
+        sql: &str,
+        namespace: Option<&str>,
+        results: &mut dyn Results,
+    ) -> Result<f64, Failure> {
         let mut body = json!({"sql": sql});
         if let Some(namespace) = namespace {
             body["namespace_id"] = namespace.into();

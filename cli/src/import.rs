@@ -12,7 +12,12 @@ use crate::client::{Client, Upload};
 use crate::failure::Failure;
 
 /// Imports a file and says how many rows went in, and how fast.
-pub(crate) fn run(client: &Client, import: &Import, namespace: Option<&str>, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn run(
+    client: &Client,
+    import: &Import,
+    namespace: Option<&str>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let upload = open(import)?;
     let table = full_name(&import.table, namespace);
     let bar = bar(upload.size);
@@ -29,11 +34,18 @@ fn open(import: &Import) -> Result<Upload, Failure> {
     let name = import.file.display().to_string();
     let is_stdin = name == "-";
     let format = import.format.or_else(|| format_of(&import.file)).ok_or_else(|| {
-        Failure::Usage(format!("the form of {name} is not known from its name: say --format csv, ndjson, parquet or arrow"))
+        Failure::Usage(format!(
+            "the form of {name} is not known from its name: say --format csv, ndjson, parquet or arrow"
+        ))
     })?;
     let content_type = content_type(format);
     if is_stdin {
-        return Ok(Upload { name: "standard input".to_owned(), source: Box::new(io::stdin()), size: None, content_type });
+        return Ok(Upload {
+            name: "standard input".to_owned(),
+            source: Box::new(io::stdin()),
+            size: None,
+            content_type,
+        });
     }
     let unreadable = |source| Failure::File { path: name.clone(), source };
     let file = File::open(&import.file).map_err(unreadable)?;
@@ -42,7 +54,7 @@ fn open(import: &Import) -> Result<Upload, Failure> {
         return Err(unreadable(io::ErrorKind::IsADirectory.into()));
     }
     // A pipe has no size that could be told in advance.
-    let size = metadata.is_file().then(|| metadata.len());
+    let size = metadata.is_file().then_some(metadata.len());
     Ok(Upload { name, source: Box::new(file), size, content_type })
 }
 

@@ -87,7 +87,9 @@ impl Results for Tables<'_> {
     fn row(&mut self, cells: Vec<Value>) -> io::Result<()> {
         let Some(layout) = &mut self.layout else { return Ok(()) };
         let texts = cells.iter().zip(&layout.kinds);
-        layout.table.add_row(texts.map(|(cell, kind)| kind.text(cell).map_or_else(|| NULL.to_owned(), |text| harmless(&text))));
+        layout
+            .table
+            .add_row(texts.map(|(cell, kind)| kind.text(cell).map_or_else(|| NULL.to_owned(), |text| harmless(&text))));
         if layout.is_full() {
             writeln!(self.out, "{}", layout.table)?;
             layout.start();

@@ -59,7 +59,8 @@ fn an_empty_table_shows_its_columns() {
 fn a_long_result_is_several_tables_with_one_count() {
     let rows: Vec<_> = (0..TABLE_ROWS_MAX + 1).map(|n| json!([n])).collect();
     let count = rows.len();
-    let answer = json!({"results": [{"schema": [{"name": "a", "data_type": "Int"}], "rows": rows, "row_count": count}]});
+    let answer =
+        json!({"results": [{"schema": [{"name": "a", "data_type": "Int"}], "rows": rows, "row_count": count}]});
     let (out, _) = printed(Format::Table, &answer);
     assert_eq!(out.lines().count(), count + 2 * 4 + 1);
     assert!(out.ends_with(&format!("({count} rows)\n")));

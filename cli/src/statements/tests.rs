@@ -28,7 +28,14 @@ fn a_semicolon_in_quotes_or_comments_does_not() {
 
 #[test]
 fn what_is_not_closed_waits_for_more() {
-    for text in ["SELECT 'a;", "SELECT \"a;", "SELECT /* a;", "SELECT $$ a;", "SELECT 1 -- a;", "BEGIN; INSERT INTO t VALUES (1);"] {
+    for text in [
+        "SELECT 'a;",
+        "SELECT \"a;",
+        "SELECT /* a;",
+        "SELECT $$ a;",
+        "SELECT 1 -- a;",
+        "BEGIN; INSERT INTO t VALUES (1);",
+    ] {
         assert_eq!(split(text), (vec![], Some(text)));
     }
 }
