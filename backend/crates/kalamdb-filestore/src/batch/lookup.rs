@@ -1,0 +1,504 @@
+//! Finding rows of a batch file without scanning it: by `_id` and by unique key.
+//!
+//! By `_id`: the page index says which page may hold an id, because the file is sorted by it; decoded pages of ids
+//! are kept in the cache. By key: the Bloom filter, held in memory, answers most; the key index gives the positions
+//! that are left; the key's columns at those positions decide. A key that the file has no index for, because it was
+//! declared later, is looked for in the pages whose bounds allow it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use kalamdb_commons::ids::{ColumnId, RowId};
+use kalamdb_commons::{Error, Result};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::bloom_filter::Sbbf;
+
+use super::BatchColumn;
+use super::file::{BatchFile, FileMetadata};
+use super::footer::KeySection;
+use super::key_index::{self, Directory};
+use super::physical::{KeyBytes, PhysicalColumn};
+use crate::cache::{Held, Part};
+use crate::failure;
+use crate::io::IoCounters;
+
+/// With more pages than this to decode, the Bloom filter of `_id` is asked first.
+const PAGES_BEFORE_BLOOM: usize = 2;
+/// With more keys than this to look for, page bounds are not compared one key at a time.
+const KEYS_BEFORE_SCAN: usize = 64;
+
+impl BatchFile {
+    /// Where rows are, by `_id`. The ids are sorted; the answer has one place for each.
+    ///
+    /// # Errors
+    /// As [`BatchFile::metadata`].
+    pub async fn positions_of_ids(
+        self: &Arc<Self>,
+        sorted_ids: &[RowId],
+        counters: &Arc<IoCounters>,
+    ) -> Result<Vec<Option<u32>>> {
+        let entry = self.entry();
+        let (Some(min), Some(max)) = (entry.min_id, entry.max_id) else { return Ok(vec![None; sorted_ids.len()]) };
+        let within = sorted_ids.partition_point(|id| *id < min)..sorted_ids.partition_point(|id| *id <= max);
+        let mut found = vec![None; sorted_ids.len()];
+        if within.is_empty() {
+            return Ok(found);
+        }
+        let metadata = self.parsed(counters).await?;
+        let mut wanted = candidates(&metadata, sorted_ids, within);
+        let mut pages = self.held_pages(&wanted);
+        let missing = |pages: &HashMap<usize, Arc<[i64]>>, wanted: &[(usize, Range<usize>)]| {
+            wanted.iter().map(|(page, _)| *page).filter(|page| !pages.contains_key(page)).collect::<Vec<_>>()
+        };
+        let absent = missing(&pages, &wanted);
+        // With about one id for each page, a filter that costs less than the pages rules most of them out.
+        if absent.len() > PAGES_BEFORE_BLOOM && sorted_ids.len() < absent.len() * 64 {
+            self.drop_impossible(&metadata, sorted_ids, &mut wanted, &absent, counters).await?;
+        }
+        let absent = missing(&pages, &wanted);
+        self.load_pages(&metadata, &absent, &mut pages, counters).await?;
+        for (page, ids) in wanted {
+            let Some(values) = pages.get(&page) else { continue };
+            let first = metadata.id_pages[page].rows.start;
+            for at in ids {
+                found[at] = values.binary_search(&sorted_ids[at].0).ok().map(|row| first + row as u32);
+            }
+        }
+        Ok(found)
+    }
+
+    fn held_pages(&self, wanted: &[(usize, Range<usize>)]) -> HashMap<usize, Arc<[i64]>> {
+        let held = |page: usize| match self.storage.caches.get(self.key, Part::Ids(page as u32)) {
+            Some(Held::Ids(values)) => Some((page, values)),
+            _ => None,
+        };
+        wanted.iter().filter_map(|(page, _)| held(*page)).collect()
+    }
+
+    /// Takes those pages out of `wanted` for which the Bloom filter says that none of the ids is there.
+    async fn drop_impossible(
+        &self,
+        metadata: &FileMetadata,
+        ids: &[RowId],
+        wanted: &mut Vec<(usize, Range<usize>)>,
+        absent: &[usize],
+        counters: &IoCounters,
+    ) -> Result<()> {
+        let Some(filters) = self.filters(metadata, 0, counters).await? else { return Ok(()) };
+        let may_hold = |id: RowId| filters.iter().any(|filter| filter.check(&id.0.to_le_bytes()[..]));
+        let before = wanted.len();
+        wanted.retain(|(page, range)| !absent.contains(page) || ids[range.clone()].iter().any(|id| may_hold(*id)));
+        counters.bloom(before, before - wanted.len());
+        Ok(())
+    }
+
+    /// Decodes pages of ids, in one read, and keeps them.
+    async fn load_pages(
+        self: &Arc<Self>,
+        metadata: &FileMetadata,
+        absent: &[usize],
+        pages: &mut HashMap<usize, Arc<[i64]>>,
+        counters: &Arc<IoCounters>,
+    ) -> Result<()> {
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = absent.iter().map(|page| metadata.id_pages[*page].rows.clone()).collect();
+        let decoded = self.rows_in(metadata, &rows, &[BatchColumn::Id], counters).await?;
+        let values = decoded.column(0).as_primitive::<Int64Type>().values();
+        let mut at = 0;
+        for (page, rows) in absent.iter().zip(&rows) {
+            let ids: Arc<[i64]> = values[at..at + rows.len()].into();
+            at += rows.len();
+            self.storage.caches.put(self.key, Part::Ids(*page as u32), Held::Ids(Arc::clone(&ids)));
+            pages.insert(*page, ids);
+        }
+        Ok(())
+    }
+
+    /// Whether the file may hold a row whose columns equal these values, each an array of one value. `false` is
+    /// certain; a NULL is in no key.
+    ///
+    /// # Errors
+    /// As [`BatchFile::metadata`]; internal if the file has no such column.
+    pub async fn key_may_exist(
+        &self,
+        columns: &[ColumnId],
+        values: &[ArrayRef],
+        counters: &IoCounters,
+    ) -> Result<bool> {
+        Ok(!self.keys_that_may_exist(columns, values, counters).await?.is_empty())
+    }
+
+    /// Whether the file may hold one of these values in a column, by the column's Bloom filter.
+    ///
+    /// # Errors
+    /// As [`Self::key_may_exist`].
+    pub async fn may_contain(&self, column: BatchColumn, values: &ArrayRef, counters: &IoCounters) -> Result<bool> {
+        let metadata = self.parsed(counters).await?;
+        let place = metadata.footer.column_index(column).ok_or_else(|| self.no_column(column))?;
+        let rows: Vec<usize> = (0..values.len()).collect();
+        Ok(!self.pass_column(&metadata, place, values, rows, counters).await?.is_empty())
+    }
+
+    /// The rows of `values` whose key the file may hold, by Bloom filters alone, ascending.
+    ///
+    /// # Errors
+    /// As [`Self::key_may_exist`].
+    pub async fn keys_that_may_exist(
+        &self,
+        columns: &[ColumnId],
+        values: &[ArrayRef],
+        counters: &IoCounters,
+    ) -> Result<Vec<usize>> {
+        let keys = KeyBytes::new(values)?;
+        let metadata = self.parsed(counters).await?;
+        self.pass_filters(&metadata, columns, values, &keys, counters).await
+    }
+
+    /// The positions at which the columns equal these values, each an array of one value.
+    ///
+    /// # Errors
+    /// As [`Self::key_may_exist`].
+    pub async fn find_key(
+        self: &Arc<Self>,
+        columns: &[ColumnId],
+        values: &[ArrayRef],
+        counters: &Arc<IoCounters>,
+    ) -> Result<Vec<u32>> {
+        let found = self.find_keys(columns, values, counters).await?;
+        Ok(found.into_iter().map(|(_, position)| position).collect())
+    }
+
+    /// For many keys at once: (row in `values`, position in the file), in order of position.
+    ///
+    /// # Errors
+    /// As [`Self::key_may_exist`].
+    pub async fn find_keys(
+        self: &Arc<Self>,
+        columns: &[ColumnId],
+        values: &[ArrayRef],
+        counters: &Arc<IoCounters>,
+    ) -> Result<Vec<(usize, u32)>> {
+        if self.entry().row_count == 0 {
+            return Ok(Vec::new());
+        }
+        let keys = KeyBytes::new(values)?;
+        let metadata = self.parsed(counters).await?;
+        self.check_key_types(&metadata, columns, values)?;
+        let rows = self.pass_filters(&metadata, columns, values, &keys, counters).await?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ranges = match metadata.footer.key_section(columns) {
+            Some(section) => self.indexed(&metadata, section, &keys, &rows, counters).await?,
+            None => self.page_candidates(&metadata, columns, values, &rows)?,
+        };
+        self.verify(&metadata, columns, &keys, &rows, &ranges, counters).await
+    }
+
+    fn no_column(&self, column: BatchColumn) -> Error {
+        Error::internal(format!("batch file '{}' has no column {column:?}", self.path))
+    }
+
+    fn check_key_types(&self, metadata: &FileMetadata, columns: &[ColumnId], values: &[ArrayRef]) -> Result<()> {
+        for (column, values) in columns.iter().zip(values) {
+            let column = BatchColumn::Column(*column);
+            let place = metadata.footer.column_index(column).ok_or_else(|| self.no_column(column))?;
+            let (wanted, given) = (metadata.schema.field(place).data_type(), values.data_type());
+            if wanted != given {
+                return Err(Error::internal(format!(
+                    "a key for '{}' has type {given} where the file has {wanted}",
+                    self.path
+                )));
+            }
+        }
+        if columns.len() == values.len() && !columns.is_empty() {
+            return Ok(());
+        }
+        Err(Error::internal("a key needs one value for each of its columns"))
+    }
+
+    /// The rows whose keys pass the filter of the key, or else the filters of its columns.
+    async fn pass_filters(
+        &self,
+        metadata: &FileMetadata,
+        columns: &[ColumnId],
+        values: &[ArrayRef],
+        keys: &KeyBytes,
+        counters: &IoCounters,
+    ) -> Result<Vec<usize>> {
+        let mut rows: Vec<usize> = (0..keys.len()).filter(|row| keys.get(*row).is_some()).collect();
+        if let Some(filter) = self.key_filter(metadata, columns, counters).await? {
+            let asked = rows.len();
+            rows.retain(|row| keys.get(*row).is_some_and(|key| filter.check(key)));
+            counters.bloom(asked, asked - rows.len());
+            return Ok(rows);
+        }
+        for (column, values) in columns.iter().zip(values) {
+            let column = BatchColumn::Column(*column);
+            let place = metadata.footer.column_index(column).ok_or_else(|| self.no_column(column))?;
+            rows = self.pass_column(metadata, place, values, rows, counters).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Those of `rows` whose value in `values` the column at `place` may hold.
+    async fn pass_column(
+        &self,
+        metadata: &FileMetadata,
+        place: usize,
+        values: &ArrayRef,
+        mut rows: Vec<usize>,
+        counters: &IoCounters,
+    ) -> Result<Vec<usize>> {
+        if values.data_type() != metadata.schema.field(place).data_type() {
+            return Ok(rows);
+        }
+        let Some(filters) = self.filters(metadata, place, counters).await? else { return Ok(rows) };
+        let view = PhysicalColumn::new(values)?;
+        let (asked, mut bytes) = (rows.len(), Vec::new());
+        rows.retain(|row| {
+            bytes.clear();
+            let is_null = !view.append(*row, &mut bytes);
+            !is_null && (!view.is_filtered(*row) || filters.iter().any(|filter| filter.check(&bytes[..])))
+        });
+        counters.bloom(asked, asked - rows.len());
+        Ok(rows)
+    }
+
+    /// The Bloom filters of a column, one for each row group; `None` if a row group has none.
+    async fn filters(
+        &self,
+        metadata: &FileMetadata,
+        leaf: usize,
+        counters: &IoCounters,
+    ) -> Result<Option<Vec<Arc<Sbbf>>>> {
+        let mut filters = Vec::with_capacity(metadata.parquet.num_row_groups());
+        for (row_group, group) in metadata.parquet.row_groups().iter().enumerate() {
+            let part = Part::Bloom { leaf: leaf as u32, row_group: row_group as u32 };
+            if let Some(Held::Filter(filter)) = self.storage.caches.get(self.key, part) {
+                filters.push(filter);
+                continue;
+            }
+            let chunk = group.column(leaf);
+            let (Some(offset), Some(length)) = (chunk.bloom_filter_offset(), chunk.bloom_filter_length()) else {
+                return Ok(None);
+            };
+            let damaged = || failure::corrupt(&self.path, "a Bloom filter lies outside of the file");
+            let start = u64::try_from(offset).map_err(|_| damaged())?;
+            let end = start.checked_add(u64::try_from(length).map_err(|_| damaged())?).ok_or_else(damaged)?;
+            if end > self.entry().byte_size {
+                return Err(damaged());
+            }
+            let bytes = self.read_one(start..end, counters).await?;
+            filters.push(self.keep_filter(part, &bytes)?);
+        }
+        Ok(Some(filters))
+    }
+
+    /// The Bloom filter of a key of several columns, if the file has one.
+    async fn key_filter(
+        &self,
+        metadata: &FileMetadata,
+        columns: &[ColumnId],
+        counters: &IoCounters,
+    ) -> Result<Option<Arc<Sbbf>>> {
+        let Some(place) = metadata.footer.key_section(columns) else { return Ok(None) };
+        let Some(section) = &metadata.footer.about.keys[place].filter else { return Ok(None) };
+        let part = Part::KeyFilter(place as u32);
+        if let Some(Held::Filter(filter)) = self.storage.caches.get(self.key, part) {
+            return Ok(Some(filter));
+        }
+        let bytes = self.read_one(section.at..section.at + section.bytes, counters).await?;
+        if key_index::checksum(&bytes) != section.checksum {
+            return Err(failure::corrupt(&self.path, "the Bloom filter of a key is damaged"));
+        }
+        self.keep_filter(part, &bytes).map(Some)
+    }
+
+    fn keep_filter(&self, part: Part, bytes: &[u8]) -> Result<Arc<Sbbf>> {
+        let filter = Sbbf::from_bytes(bytes).map_err(|error| self.unreadable(error))?;
+        if filter.num_blocks() == 0 {
+            return Err(failure::corrupt(&self.path, "a Bloom filter is empty"));
+        }
+        let filter = Arc::new(filter);
+        self.storage.caches.put(self.key, part, Held::Filter(Arc::clone(&filter)));
+        Ok(filter)
+    }
+
+    async fn read_one(&self, range: Range<u64>, counters: &IoCounters) -> Result<Bytes> {
+        Ok(self.read_ranges(&[range], counters).await?.pop().unwrap_or_default())
+    }
+
+    /// The positions that a key index gives for the keys of `rows`, as ranges of one, in order.
+    async fn indexed(
+        &self,
+        metadata: &FileMetadata,
+        place: usize,
+        keys: &KeyBytes,
+        rows: &[usize],
+        counters: &IoCounters,
+    ) -> Result<Vec<Range<u32>>> {
+        let section = &metadata.footer.about.keys[place];
+        let bytes = self.directory(section, place, counters).await?;
+        let directory = Directory::new(&bytes, section.entries as usize)
+            .ok_or_else(|| failure::corrupt(&self.path, "the directory of a key index is damaged"))?;
+        let mut hashes: Vec<(usize, u64)> = rows
+            .iter()
+            .filter_map(|row| keys.get(*row).map(key_index::hash))
+            .map(|hash| (directory.bucket(hash), hash))
+            .collect();
+        hashes.sort_unstable();
+        let mut buckets: Vec<usize> = hashes.iter().map(|(bucket, _)| *bucket).collect();
+        buckets.dedup();
+        let at = |bucket: &usize| {
+            let range = directory.range(*bucket);
+            section.entries_at + range.start..section.entries_at + range.end
+        };
+        let ranges: Vec<_> = buckets.iter().map(at).collect();
+        let contents = self.read_ranges(&ranges, counters).await?;
+        let mut positions = Vec::new();
+        let mut next = hashes.iter().peekable();
+        for (bucket, content) in buckets.iter().zip(&contents) {
+            if !directory.is_sound(*bucket, content) {
+                return Err(failure::corrupt(&self.path, "a key index is damaged"));
+            }
+            while let Some((_, hash)) = next.next_if(|(of, _)| of == bucket) {
+                positions.extend(key_index::positions(content, *hash));
+            }
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        Ok(positions.into_iter().map(|position| position..position.saturating_add(1)).collect())
+    }
+
+    async fn directory(&self, section: &KeySection, place: usize, counters: &IoCounters) -> Result<Bytes> {
+        let part = Part::KeyDirectory(place as u32);
+        if let Some(Held::Directory(bytes)) = self.storage.caches.get(self.key, part) {
+            return Ok(bytes);
+        }
+        let length = key_index::directory_bytes(section.entries as usize) as u64;
+        let bytes = self.read_one(section.directory_at..section.directory_at + length, counters).await?;
+        if key_index::checksum(&bytes) != section.directory_checksum {
+            return Err(failure::corrupt(&self.path, "the directory of a key index is damaged"));
+        }
+        self.storage.caches.put(self.key, part, Held::Directory(bytes.clone()));
+        Ok(bytes)
+    }
+
+    /// Without an index: the pages of the key's first column whose bounds allow one of the keys of `rows`.
+    fn page_candidates(
+        &self,
+        metadata: &FileMetadata,
+        columns: &[ColumnId],
+        values: &[ArrayRef],
+        rows: &[usize],
+    ) -> Result<Vec<Range<u32>>> {
+        let whole = Vec::from_iter(std::iter::once(0..self.entry().row_count as u32));
+        let (Some(column), Some(values)) = (columns.first(), values.first()) else { return Ok(whole) };
+        if rows.len() > KEYS_BEFORE_SCAN {
+            return Ok(whole);
+        }
+        let Some(place) = metadata.footer.column_index(BatchColumn::Column(*column)) else { return Ok(whole) };
+        let Some(pages) = page_bounds(metadata, place).map_err(|error| self.unreadable(error))? else {
+            return Ok(whole);
+        };
+        let mut keep = vec![false; pages.rows.len()];
+        for row in rows {
+            let value = arrow::array::Scalar::new(values.slice(*row, 1));
+            let above = arrow::compute::kernels::cmp::lt_eq(&pages.mins, &value);
+            let below = arrow::compute::kernels::cmp::gt_eq(&pages.maxes, &value);
+            let (above, below) =
+                (above.map_err(|error| self.undecodable(error))?, below.map_err(|error| self.undecodable(error))?);
+            for (page, keep) in keep.iter_mut().enumerate() {
+                let allows = |answers: &arrow::array::BooleanArray| answers.is_null(page) || answers.value(page);
+                *keep |= allows(&above) && allows(&below);
+            }
+        }
+        Ok(pages.rows.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(rows, _)| rows).collect())
+    }
+
+    /// Decodes the key's columns in these ranges and keeps what equals one of the keys of `rows`.
+    async fn verify(
+        self: &Arc<Self>,
+        metadata: &FileMetadata,
+        columns: &[ColumnId],
+        keys: &KeyBytes,
+        rows: &[usize],
+        ranges: &[Range<u32>],
+        counters: &Arc<IoCounters>,
+    ) -> Result<Vec<(usize, u32)>> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut wanted: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(rows.len());
+        for row in rows {
+            if let Some(key) = keys.get(*row) {
+                wanted.entry(key).or_default().push(*row);
+            }
+        }
+        let projection: Vec<_> = columns.iter().map(|column| BatchColumn::Column(*column)).collect();
+        let decoded = self.rows_in(metadata, ranges, &projection, counters).await?;
+        let there = KeyBytes::new(decoded.columns())?;
+        let mut found = Vec::new();
+        for (at, position) in ranges.iter().cloned().flatten().enumerate() {
+            if let Some(rows) = there.get(at).and_then(|key| wanted.get(key)) {
+                found.extend(rows.iter().map(|row| (*row, position)));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The pages that may hold ids of `ids[within]`, each with the range of those ids.
+fn candidates(metadata: &FileMetadata, ids: &[RowId], within: Range<usize>) -> Vec<(usize, Range<usize>)> {
+    let mut wanted = Vec::new();
+    let mut at = within.start;
+    while at < within.end {
+        let page = metadata.id_pages.partition_point(|page| page.max < ids[at].0);
+        let Some(bounds) = metadata.id_pages.get(page) else { break };
+        // The page's greatest id is at least this one, so the range is not empty and the loop ends.
+        let end = at + ids[at..within.end].partition_point(|id| id.0 <= bounds.max);
+        let start = at + ids[at..end].partition_point(|id| id.0 < bounds.min);
+        if start < end {
+            wanted.push((page, start..end));
+        }
+        at = end;
+    }
+    wanted
+}
+
+/// The bounds of a column's pages.
+struct PageBounds {
+    rows: Vec<Range<u32>>,
+    mins: ArrayRef,
+    maxes: ArrayRef,
+}
+
+fn page_bounds(metadata: &FileMetadata, place: usize) -> Result<Option<PageBounds>, parquet::errors::ParquetError> {
+    let parquet = &metadata.parquet;
+    let (Some(columns), Some(offsets)) = (parquet.column_index(), parquet.offset_index()) else { return Ok(None) };
+    let schema = metadata.arrow.schema();
+    let descriptor = parquet.file_metadata().schema_descr();
+    let converter = StatisticsConverter::try_new(schema.field(place).name(), schema, descriptor)?;
+    let groups: Vec<usize> = (0..parquet.num_row_groups()).collect();
+    let mins = converter.data_page_mins(columns, offsets, &groups)?;
+    let maxes = converter.data_page_maxes(columns, offsets, &groups)?;
+    let mut rows = Vec::with_capacity(mins.len());
+    let mut start = 0u32;
+    for (group, offsets) in parquet.row_groups().iter().zip(offsets) {
+        let count = group.num_rows() as u32;
+        let Some(pages) = offsets.get(place).map(|index| index.page_locations()) else { return Ok(None) };
+        for (page, location) in pages.iter().enumerate() {
+            let next = pages.get(page + 1).map_or(count, |next| next.first_row_index as u32);
+            rows.push(start.saturating_add(location.first_row_index as u32)..start.saturating_add(next));
+        }
+        start = start.saturating_add(count);
+    }
+    Ok((rows.len() == mins.len() && rows.len() == maxes.len()).then_some(PageBounds { rows, mins, maxes }))
+}

@@ -1,0 +1,16 @@
+//! Manifests: which batch files are a partition's cold tier. [`ManifestService`] is their only reader and writer.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`service`] | loading, publishing, retiring, removing |
+//! | [`validate`] | whether a manifest that was read may be believed |
+//! | [`rebuild`] | a manifest from footers alone |
+//! | [`statistics`] | the batches' ranges in columns, for pruning |
+
+pub(crate) mod rebuild;
+pub mod service;
+pub mod statistics;
+pub(crate) mod validate;
+
+pub use service::{Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired};
+pub use statistics::BatchStatistics;

@@ -1,0 +1,574 @@
+//! The only reader and writer of manifests.
+//!
+//! A manifest is validated when its partition is first used, and rebuilt from footers if it is missing, damaged or
+//! stale. From then on the one in memory is the one that this service validated or published, and publication is a
+//! compare-and-set against storage, so whoever holds an older one is told instead of overwriting.
+//!
+//! The life of an edit: batch files are durable before [`ManifestService::publish`] is called; the new manifest is
+//! durable when it returns; only then may hot rows go, and retired files when nobody holds them
+//! ([`ManifestService::remove_files`]). A job whose publication fails with a conflict loads again, *with the
+//! incarnation that the catalog then has*, and either rebases or gives up with
+//! [`ManifestService::discard`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kalamdb_commons::clock::Clock;
+use kalamdb_commons::ids::{CommitTime, Incarnation, PartitionPath, StorageId};
+use kalamdb_commons::manifest::{
+    Batch, BatchStatus, FORMAT_VERSION, MANIFEST_FILE, Manifest, batch_file_name, batch_file_number,
+};
+use kalamdb_commons::{Error, Result};
+
+use super::rebuild;
+use super::statistics::BatchStatistics;
+use super::validate::{self, Verdict};
+use crate::batch::file::read_footer;
+use crate::cache::file_key;
+use crate::io::IoCounters;
+use crate::partition::PartitionSpec;
+use crate::storage::{PutError, Storage, Storages, Tag};
+
+/// Memory for manifests, as their JSON would take.
+const CACHE_BYTES_MAX: u64 = 32 << 20;
+/// How often a manifest that others change meanwhile is read again.
+const ATTEMPTS_MAX: usize = 8;
+
+/// What the hot tier recorded when it last removed hot rows of a partition: the manifest that made them garbage.
+/// An older manifest, from wherever, is stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// The manifest's version.
+    pub version: u64,
+    /// Its watermark F.
+    pub flushed_through: CommitTime,
+}
+
+impl Recorded {
+    /// Whether a manifest is this one or a later one.
+    pub(crate) fn is_reached_by(self, manifest: &Manifest) -> bool {
+        manifest.version >= self.version && manifest.flushed_through >= self.flushed_through
+    }
+}
+
+impl From<(u64, CommitTime)> for Recorded {
+    fn from((version, flushed_through): (u64, CommitTime)) -> Self {
+        Self { version, flushed_through }
+    }
+}
+
+/// A manifest that may be used. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The manifest.
+    pub manifest: Arc<Manifest>,
+    /// Its batches' ranges in columns.
+    pub statistics: Arc<BatchStatistics>,
+    /// The version of the stored file that a publication must find: `None` if there is none yet.
+    pub tag: Option<Tag>,
+    /// Whether it was made from footers, because what was stored could not be used.
+    pub rebuilt: bool,
+}
+
+impl Loaded {
+    fn new(manifest: Manifest, tag: Option<Tag>, rebuilt: bool) -> Self {
+        let manifest = Arc::new(manifest);
+        Self { statistics: Arc::new(BatchStatistics::new(Arc::clone(&manifest))), manifest, tag, rebuilt }
+    }
+}
+
+/// A change of a manifest.
+#[derive(Debug, Default, Clone)]
+pub struct Edit {
+    /// Batches whose files are durable, to become active.
+    pub add: Vec<Batch>,
+    /// Numbers of active batches that the added ones replace. They stay listed as archived.
+    pub retire: Vec<u64>,
+    /// Numbers of archived batches whose files are gone, to be listed no longer.
+    pub forget: Vec<u64>,
+    /// Numbers of active batches that a compaction is about to replace. All others stop being marked so.
+    pub compacting: Vec<u64>,
+    /// The watermark, if it moves: it never goes back.
+    pub flushed_through: CommitTime,
+    /// From when on deletions are complete, if it moves: it never goes back.
+    pub deletions_complete_from: CommitTime,
+}
+
+/// Why an edit was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The manifest changed since it was loaded, or the edit does not fit it. Load again, and rebase or give up.
+    #[error("the manifest was changed meanwhile")]
+    Conflict,
+    /// Storage failed, or the edit contradicts itself.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl From<PublishError> for Error {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Conflict => Self::conflict("the manifest was changed meanwhile"),
+            PublishError::Failed(error) => error,
+        }
+    }
+}
+
+impl From<PutError> for PublishError {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Conflict => Self::Conflict,
+            PutError::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// What an incarnation left behind.
+#[derive(Debug, Clone)]
+pub struct Retired {
+    /// The empty manifest of the next incarnation.
+    pub loaded: Loaded,
+    /// The files that the old manifest named, to be removed when nobody holds them.
+    pub files: Vec<String>,
+}
+
+/// What became of files to be removed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// Gone, durably.
+    pub removed: Vec<String>,
+    /// Still held by somebody, or active: ask again later.
+    pub held: Vec<String>,
+}
+
+/// Reads and writes manifests.
+#[derive(Debug)]
+pub struct ManifestService {
+    storages: Storages,
+    clock: Arc<dyn Clock>,
+    cache: moka::sync::Cache<(StorageId, PartitionPath), Loaded>,
+}
+
+/// What is stored of a partition.
+struct Stored {
+    manifest: Option<(bytes::Bytes, Tag)>,
+    files: BTreeMap<String, u64>,
+}
+
+impl ManifestService {
+    /// A service over these storages.
+    pub fn new(storages: Storages, clock: Arc<dyn Clock>) -> Self {
+        let weight = |_: &(StorageId, PartitionPath), loaded: &Loaded| {
+            let columns = loaded.manifest.batches.iter().map(|batch| 400 + batch.columns.len() * 150).sum::<usize>();
+            u32::try_from(500 + columns).unwrap_or(u32::MAX)
+        };
+        let cache = moka::sync::Cache::builder().max_capacity(CACHE_BYTES_MAX).weigher(weight).build();
+        Self { storages, clock, cache }
+    }
+
+    /// The storages that the manifests lie in.
+    pub fn storages(&self) -> &Storages {
+        &self.storages
+    }
+
+    /// The manifest of a partition: the one in memory if it was validated and is not older than what the hot tier
+    /// recorded, else the stored one, else one rebuilt from footers. A partition that was never flushed has an empty
+    /// one, which is not stored.
+    ///
+    /// # Errors
+    /// Corrupt, naming the partition, if what the hot tier recorded cannot be reached, or if the stored manifest is
+    /// of a later format. I/O if storage fails.
+    pub async fn load(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
+        if let Some(held) = self.cache.get(&cache_key(spec)) {
+            let fits = held.manifest.incarnation == spec.incarnation
+                && recorded.is_none_or(|recorded| recorded.is_reached_by(&held.manifest));
+            if fits {
+                return Ok(held);
+            }
+        }
+        self.reload(spec, recorded).await
+    }
+
+    /// As [`Self::load`], but never from memory: after a conflict.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn reload(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
+        let storage = self.storages.get(&spec.storage)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let stored = self.read(&storage, spec).await?;
+            if let Some(loaded) = self.settle(&storage, spec, recorded, stored).await? {
+                self.cache.insert(cache_key(spec), loaded.clone());
+                return Ok(loaded);
+            }
+        }
+        Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be read; try again")))
+    }
+
+    /// What is stored. The manifest is read before the directory: a file that is added in between does no harm.
+    async fn read(&self, storage: &Storage, spec: &PartitionSpec) -> Result<Stored> {
+        let path = spec.path();
+        let manifest = storage.get(&path.file(MANIFEST_FILE)).await?;
+        let files = storage.list(path.as_str()).await?.into_iter().collect();
+        Ok(Stored { manifest, files })
+    }
+
+    /// Makes of what is stored what may be used; `None` if a rebuilt manifest met another writer.
+    async fn settle(
+        &self,
+        storage: &Arc<Storage>,
+        spec: &PartitionSpec,
+        recorded: Option<Recorded>,
+        stored: Stored,
+    ) -> Result<Option<Loaded>> {
+        let Some((bytes, tag)) = &stored.manifest else {
+            let is_new = recorded.is_none_or(|recorded| recorded.flushed_through == CommitTime::ZERO)
+                && !stored.files.keys().any(|name| batch_file_number(name).is_some());
+            if is_new {
+                let version = recorded.map_or(0, |recorded| recorded.version);
+                return Ok(Some(Loaded::new(self.empty(spec, spec.incarnation, version, 0), None, false)));
+            }
+            return self.rebuild_with(storage, spec, recorded, &stored, None, "it is missing").await;
+        };
+        match validate::judge(spec, bytes, &stored.files, recorded)? {
+            Verdict::Sound(manifest) => Ok(Some(Loaded::new(manifest, Some(tag.clone()), false))),
+            Verdict::OtherIncarnation(other) => {
+                if recorded.is_some_and(|recorded| recorded.flushed_through > CommitTime::ZERO) {
+                    let why = "it is of another incarnation";
+                    return self.rebuild_with(storage, spec, recorded, &stored, Some(&other), why).await;
+                }
+                let version = other.version.max(recorded.map_or(0, |recorded| recorded.version));
+                let manifest = self.empty(spec, spec.incarnation, version, other.max_batch);
+                Ok(Some(Loaded::new(manifest, Some(tag.clone()), false)))
+            }
+            Verdict::Damaged(found, why) => {
+                self.rebuild_with(storage, spec, recorded, &stored, found.as_deref(), &why).await
+            }
+        }
+    }
+
+    /// Makes the manifest anew from the footers of the partition's files, whatever is stored, and publishes it.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn rebuild(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
+        let storage = self.storages.get(&spec.storage)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let stored = self.read(&storage, spec).await?;
+            let found: Option<Manifest> =
+                stored.manifest.as_ref().and_then(|(bytes, _)| serde_json::from_slice(bytes).ok());
+            let why = "that was asked for";
+            if let Some(loaded) = self.rebuild_with(&storage, spec, recorded, &stored, found.as_ref(), why).await? {
+                self.cache.insert(cache_key(spec), loaded.clone());
+                return Ok(loaded);
+            }
+        }
+        Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be rebuilt; try again")))
+    }
+
+    async fn rebuild_with(
+        &self,
+        storage: &Arc<Storage>,
+        spec: &PartitionSpec,
+        recorded: Option<Recorded>,
+        stored: &Stored,
+        found: Option<&Manifest>,
+        why: &str,
+    ) -> Result<Option<Loaded>> {
+        tracing::warn!(partition = %spec, why, "the manifest is rebuilt from the batch files' footers");
+        let (footers, unreadable) = self.footers(storage, spec, &stored.files).await?;
+        let rebuilt = rebuild::rebuild(spec, footers, &unreadable, recorded)?;
+        for (file, error) in &unreadable {
+            tracing::warn!(partition = %spec, file, error = error.message(), "a batch file that is not needed is unreadable");
+        }
+        let known = self.cache.get(&cache_key(spec)).map_or(0, |held| held.manifest.version);
+        let version = known.max(recorded.map_or(0, |recorded| recorded.version)).max(found.map_or(0, |m| m.version));
+        let numbers = stored.files.keys().filter_map(|name| batch_file_number(name));
+        let max_batch = numbers.max().unwrap_or(0).max(found.map_or(0, |manifest| manifest.max_batch));
+        let mut manifest = self.empty(spec, spec.incarnation, version + 1, max_batch);
+        manifest.flushed_through = rebuilt.flushed_through;
+        manifest.deletions_complete_from = rebuilt.deletions_complete_from;
+        manifest.batches = rebuilt.batches;
+        let tag = stored.manifest.as_ref().map(|(_, tag)| tag.clone());
+        match self.put(storage, spec, &manifest, tag.as_ref()).await {
+            Ok(tag) => Ok(Some(Loaded::new(manifest, Some(tag), true))),
+            Err(PutError::Conflict) => Ok(None),
+            // Reading goes on from the files; the next publication writes it.
+            Err(PutError::Failed(error)) => {
+                tracing::warn!(partition = %spec, error = error.message(), "the rebuilt manifest could not be stored");
+                Ok(Some(Loaded::new(manifest, tag, true)))
+            }
+        }
+    }
+
+    /// The footers of the incarnation's files, and the files whose footers cannot be read.
+    async fn footers(
+        &self,
+        storage: &Arc<Storage>,
+        spec: &PartitionSpec,
+        files: &BTreeMap<String, u64>,
+    ) -> Result<(Vec<crate::batch::BatchFooter>, Vec<(String, Error)>)> {
+        let (path, counters) = (spec.path(), IoCounters::default());
+        let (mut footers, mut unreadable) = (Vec::new(), Vec::new());
+        for (name, size) in files {
+            let Some(number) = batch_file_number(name) else { continue };
+            match read_footer(storage, path.as_str(), name, *size, &counters).await {
+                Ok(footer) if footer.about.entry.incarnation != spec.incarnation => {}
+                Ok(footer) if footer.about.entry.number == number && footer.about.scope == spec.scope => {
+                    footers.push(footer);
+                }
+                Ok(_) => {
+                    let why = "its footer is another file's";
+                    unreadable.push((name.clone(), crate::failure::corrupt(&path.file(name), why)));
+                }
+                Err(error) if error.kind() == kalamdb_commons::ErrorKind::Corrupt => {
+                    unreadable.push((name.clone(), error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((footers, unreadable))
+    }
+
+    /// Publishes an edit of a loaded manifest: durable when it returns. An edit whose added batches are all active
+    /// already was published before, by a rebuild that found the files, and succeeds.
+    ///
+    /// # Errors
+    /// [`PublishError::Conflict`] if the stored manifest is no longer the loaded one, if a batch to retire is no
+    /// longer active, or if intervals would no longer be sound.
+    pub async fn publish(&self, spec: &PartitionSpec, expected: &Loaded, edit: Edit) -> Result<Loaded, PublishError> {
+        let storage = self.storages.get(&spec.storage)?;
+        if expected.manifest.incarnation != spec.incarnation {
+            return Err(PublishError::Conflict);
+        }
+        let is_published = |batch: &Batch| expected.manifest.active().any(|active| active.number == batch.number);
+        if !edit.add.is_empty() && edit.add.iter().all(is_published) {
+            return Ok(expected.clone());
+        }
+        let manifest = self.apply(&expected.manifest, edit)?;
+        let done = self.put(&storage, spec, &manifest, expected.tag.as_ref()).await;
+        let tag = match done {
+            Ok(tag) => tag,
+            Err(error) => {
+                // Whatever is stored now, it need not be what is in memory.
+                self.cache.invalidate(&cache_key(spec));
+                return Err(error.into());
+            }
+        };
+        let loaded = Loaded::new(manifest, Some(tag), false);
+        self.cache.insert(cache_key(spec), loaded.clone());
+        Ok(loaded)
+    }
+
+    /// The manifest after an edit.
+    fn apply(&self, before: &Manifest, edit: Edit) -> Result<Manifest, PublishError> {
+        let mut manifest = before.clone();
+        manifest.version += 1;
+        manifest.generated_at = self.now();
+        manifest.flushed_through = manifest.flushed_through.max(edit.flushed_through);
+        manifest.deletions_complete_from = manifest.deletions_complete_from.max(edit.deletions_complete_from);
+        let mut retire: BTreeSet<u64> = edit.retire.into_iter().collect();
+        for batch in &mut manifest.batches {
+            if batch.status == BatchStatus::Archived {
+                continue;
+            }
+            batch.status = if retire.remove(&batch.number) {
+                BatchStatus::Archived
+            } else if edit.compacting.contains(&batch.number) {
+                BatchStatus::Compacting
+            } else {
+                BatchStatus::Active
+            };
+        }
+        if !retire.is_empty() {
+            return Err(PublishError::Conflict);
+        }
+        let gone = |batch: &Batch| batch.status == BatchStatus::Archived && edit.forget.contains(&batch.number);
+        manifest.batches.retain(|batch| !gone(batch));
+        for batch in edit.add {
+            let is_taken = manifest.batches.iter().any(|other| other.number == batch.number);
+            if is_taken || batch.incarnation != manifest.incarnation || batch.path != batch_file_name(batch.number) {
+                return Err(PublishError::Conflict);
+            }
+            manifest.max_batch = manifest.max_batch.max(batch.number);
+            manifest.batches.push(batch);
+        }
+        manifest.batches.sort_by_key(|batch| (batch.status == BatchStatus::Archived, batch.through, batch.from));
+        if manifest.intervals_are_sound() { Ok(manifest) } else { Err(PublishError::Conflict) }
+    }
+
+    /// Ends an incarnation: publishes an empty manifest of the next one, which keeps the numbering, whatever is
+    /// stored. Jobs of the old incarnation fail their publication from then on.
+    ///
+    /// # Errors
+    /// If storage fails, or the stored manifest is of a later format.
+    pub async fn publish_empty(&self, spec: &PartitionSpec, next: Incarnation) -> Result<Retired> {
+        let storage = self.storages.get(&spec.storage)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let stored = self.read(&storage, spec).await?;
+            let found = match &stored.manifest {
+                None => None,
+                Some((bytes, _)) => match validate::judge(spec, bytes, &stored.files, None)? {
+                    Verdict::Sound(manifest) | Verdict::OtherIncarnation(manifest) => Some(manifest),
+                    Verdict::Damaged(manifest, _) => manifest.map(|manifest| *manifest),
+                },
+            };
+            let known = self.cache.get(&cache_key(spec)).map_or(0, |held| held.manifest.version);
+            let version = found.as_ref().map_or(0, |manifest| manifest.version).max(known) + 1;
+            let numbers = stored.files.keys().filter_map(|name| batch_file_number(name));
+            let max_batch = numbers.max().unwrap_or(0).max(found.as_ref().map_or(0, |manifest| manifest.max_batch));
+            let manifest = self.empty(spec, next, version, max_batch);
+            let tag = stored.manifest.as_ref().map(|(_, tag)| tag);
+            self.cache.invalidate(&cache_key(spec));
+            match self.put(&storage, spec, &manifest, tag).await {
+                Ok(tag) => {
+                    let files = found.map_or_else(Vec::new, |manifest| {
+                        manifest.batches.into_iter().map(|batch| batch.path).collect()
+                    });
+                    return Ok(Retired { loaded: Loaded::new(manifest, Some(tag), false), files });
+                }
+                Err(PutError::Conflict) => {}
+                Err(PutError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be replaced; try again")))
+    }
+
+    /// Deletes files that a retired manifest, or archived entries, name: those that nobody holds and that the stored
+    /// manifest does not list as active.
+    ///
+    /// # Errors
+    /// If storage fails, or a name is not a batch file's.
+    pub async fn remove_files(&self, spec: &PartitionSpec, files: &[String]) -> Result<Removal> {
+        let storage = self.storages.get(&spec.storage)?;
+        let path = spec.path();
+        let active = self.listed(&storage, &path, |status| status != BatchStatus::Archived).await?;
+        let mut removal = Removal::default();
+        for name in files {
+            if batch_file_number(name).is_none() {
+                return Err(Error::internal(format!("'{name}' is not the name of a batch file")));
+            }
+            let is_held = storage.caches.is_open(file_key(storage.id(), &path.file(name)));
+            if is_held || active.contains(name) { &mut removal.held } else { &mut removal.removed }.push(name.clone());
+        }
+        let paths: Vec<String> = removal.removed.iter().map(|name| path.file(name)).collect();
+        storage.delete(&paths).await?;
+        Ok(removal)
+    }
+
+    /// Removes a batch file that its job gives up on, unless a manifest lists it.
+    ///
+    /// # Errors
+    /// If storage fails.
+    pub async fn discard(&self, spec: &PartitionSpec, number: u64) -> Result<()> {
+        let storage = self.storages.get(&spec.storage)?;
+        let (path, name) = (spec.path(), batch_file_name(number));
+        if self.listed(&storage, &path, |_| true).await?.contains(&name) {
+            return Ok(());
+        }
+        storage.delete(&[path.file(&name)]).await
+    }
+
+    /// The names that the stored manifest lists with such a status, of whatever incarnation.
+    async fn listed(
+        &self,
+        storage: &Storage,
+        path: &PartitionPath,
+        wanted: impl Fn(BatchStatus) -> bool,
+    ) -> Result<BTreeSet<String>> {
+        let Some((bytes, _)) = storage.get(&path.file(MANIFEST_FILE)).await? else { return Ok(BTreeSet::new()) };
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::corrupt(format!("the manifest in '{path}' cannot be read, so no file is removed there"))
+                .with_source(error)
+        })?;
+        Ok(manifest.batches.into_iter().filter(|batch| wanted(batch.status)).map(|batch| batch.path).collect())
+    }
+
+    /// The files of a partition's directory that nothing refers to: left by a crash. `in_flight` are the numbers that
+    /// jobs of this process are writing or about to publish. A number above the manifest's `max_batch` is left alone:
+    /// it is reserved, and may be published yet.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; then no file counts as an orphan.
+    pub async fn orphans(
+        &self,
+        spec: &PartitionSpec,
+        recorded: Option<Recorded>,
+        in_flight: &[u64],
+    ) -> Result<Vec<String>> {
+        let storage = self.storages.get(&spec.storage)?;
+        let path = spec.path();
+        // The listing comes first: a file that is published after it is in the manifest that is read after it.
+        let files = storage.list(path.as_str()).await?;
+        let manifest = self.reload(spec, recorded).await?.manifest;
+        let is_orphan = |name: &str| match batch_file_number(name) {
+            Some(number) => {
+                let is_listed = manifest.batches.iter().any(|batch| batch.number == number);
+                let is_held = storage.caches.is_open(file_key(storage.id(), &path.file(name)));
+                !is_listed && !is_held && number <= manifest.max_batch && !in_flight.contains(&number)
+            }
+            None => storage.is_dead_temporary(path.as_str(), name),
+        };
+        Ok(files.into_iter().map(|(name, _)| name).filter(|name| is_orphan(name)).collect())
+    }
+
+    /// Deletes the [`Self::orphans`] and returns their names.
+    ///
+    /// # Errors
+    /// As [`Self::orphans`].
+    pub async fn remove_orphans(
+        &self,
+        spec: &PartitionSpec,
+        recorded: Option<Recorded>,
+        in_flight: &[u64],
+    ) -> Result<Vec<String>> {
+        let orphans = self.orphans(spec, recorded, in_flight).await?;
+        let path = spec.path();
+        let paths: Vec<String> = orphans.iter().map(|name| path.file(name)).collect();
+        self.storages.get(&spec.storage)?.delete(&paths).await?;
+        Ok(orphans)
+    }
+
+    async fn put(
+        &self,
+        storage: &Storage,
+        spec: &PartitionSpec,
+        manifest: &Manifest,
+        expected: Option<&Tag>,
+    ) -> Result<Tag, PutError> {
+        let bytes = serde_json::to_vec_pretty(manifest)
+            .map_err(|error| Error::internal(format!("the manifest of {spec} has no JSON form")).with_source(error))?;
+        let tag = storage.put_if(&spec.path().file(MANIFEST_FILE), bytes.into(), expected).await?;
+        fail::fail_point!("manifest::after_durable", |_| {
+            Err(PutError::Failed(Error::io("stopped by the fail point manifest::after_durable")))
+        });
+        Ok(tag)
+    }
+
+    fn empty(&self, spec: &PartitionSpec, incarnation: Incarnation, version: u64, max_batch: u64) -> Manifest {
+        Manifest {
+            version,
+            format_version: FORMAT_VERSION,
+            generated_at: self.now(),
+            max_batch,
+            table_id: spec.table_id,
+            table: spec.table.clone(),
+            incarnation,
+            scope: spec.scope.clone(),
+            flushed_through: CommitTime::ZERO,
+            deletions_complete_from: CommitTime::ZERO,
+            batches: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> String {
+        chrono::DateTime::from_timestamp_nanos(self.clock.now_ns()).to_rfc3339()
+    }
+}
+
+fn cache_key(spec: &PartitionSpec) -> (StorageId, PartitionPath) {
+    (spec.storage.clone(), spec.path())
+}
+
+#[cfg(test)]
+mod tests;
