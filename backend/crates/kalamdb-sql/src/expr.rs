@@ -1,11 +1,17 @@
 //! Questions about expressions, for whoever carries a statement out.
 
+use std::ops::ControlFlow;
+
 use kalamdb_commons::{Error, Result};
-use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
+use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value, ValueWithSpan, Visit, Visitor};
+
+use crate::complexity;
+use crate::cursor::Cursor;
+use crate::source::{self, Source};
 
 /// Whether the expression is the bare word DEFAULT, which INSERT and UPDATE allow in the place of a value.
 pub fn is_default(expr: &Expr) -> bool {
-    matches!(expr, Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+    matches!(expr, Expr::Identifier(Ident { value, quote_style: None, .. }) if value.eq_ignore_ascii_case("default"))
 }
 
 /// Whether the expression is a literal, `$n`, or one of them behind a sign or in parentheses: its value needs no row
@@ -21,8 +27,9 @@ pub fn is_constant(expr: &Expr) -> bool {
     }
 }
 
-/// The columns and values of a filter that is nothing but a conjunction of `column = constant`, either way round and in
-/// any parentheses: what a lookup by key can answer. `None` for every other filter, and where a column comes twice.
+/// The columns and constants of a filter that is nothing but a conjunction of `column = constant`, either way round
+/// and in any parentheses: what a lookup by key can answer. `None` for every other filter, and where a column comes
+/// twice. Columns are bare names; a filter that writes `t.id` is `None`.
 pub fn as_key_equality(filter: &Expr) -> Option<Vec<(String, &Expr)>> {
     let mut found = Vec::new();
     collect_equalities(filter, &mut found)?;
@@ -62,14 +69,59 @@ pub fn as_column(expr: &Expr) -> Option<String> {
 }
 
 /// The name that an identifier means: unquoted ones in lower case, quoted ones as written.
-pub fn fold(ident: &sqlparser::ast::Ident) -> String {
+pub fn fold(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_ascii_lowercase(),
     }
 }
 
-/// Reads one expression, such as a default or CHECK of the catalog.
-pub fn parse(text: &str) -> Result<Expr> {
-    Err(Error::invalid_sql(format!("{text}: not implemented")))
+/// A name as SQL text that means exactly it.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+/// The number of `$n`, if the expression is one.
+pub fn as_parameter(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => source::parameter(name).ok(),
+        Expr::Nested(inner) => as_parameter(inner),
+        _ => None,
+    }
+}
+
+/// Whether `$n` is anywhere within.
+pub fn has_parameter(tree: &impl Visit) -> bool {
+    struct Parameters;
+
+    impl Visitor for Parameters {
+        type Break = ();
+
+        fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
+            match value.value {
+                Value::Placeholder(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+
+    tree.visit(&mut Parameters).is_break()
+}
+
+/// Reads one expression, such as a default or check of the catalog.
+pub fn parse(text: &str) -> Result<Expr> {
+    let source = Source::new(text);
+    let mut statements = source::statements(text)?;
+    let (Some(tokens), true) = (statements.pop(), statements.is_empty()) else {
+        return Err(Error::invalid_sql("expected one expression"));
+    };
+    complexity::check(&tokens)?;
+    let mut cursor = Cursor::new(&source, tokens);
+    cursor.call("the expression");
+    let expr = cursor.expr()?;
+    cursor.end()?;
+    Ok(expr)
+}
+
+#[cfg(test)]
+mod tests;

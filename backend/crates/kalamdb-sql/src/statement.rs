@@ -217,6 +217,7 @@ pub struct OnConflict {
 
 /// What to do with a row whose key exists.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one per statement")]
 pub enum ConflictAction {
     /// Leave it out.
     DoNothing,

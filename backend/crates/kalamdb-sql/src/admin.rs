@@ -1,0 +1,152 @@
+//! SHOW, DESCRIBE, USE, FLUSH, STORAGE and KILL.
+
+use kalamdb_commons::Result;
+use sqlparser::tokenizer::{Token, Word};
+
+use crate::cursor::Cursor;
+use crate::statement::{Flush, FlushTarget, Show, Statement, TableName};
+
+/// SHOW, after the word.
+pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Show> {
+    cursor.call("SHOW");
+    if cursor.accept("TABLES") {
+        let namespace = if accepts_in(cursor) { Some(cursor.identifier("a namespace name")?) } else { None };
+        return Ok(Show::Tables { namespace });
+    }
+    if cursor.accept("NAMESPACES") || cursor.accept("SCHEMAS") || cursor.accept("DATABASES") {
+        return Ok(Show::Namespaces);
+    }
+    if cursor.accept("STORAGES") {
+        return Ok(Show::Storages);
+    }
+    if cursor.accept("COLUMNS") {
+        if !accepts_in(cursor) {
+            return Err(cursor.unexpected("IN or FROM and a table"));
+        }
+        return show_columns(cursor);
+    }
+    if cursor.accept("ALL") {
+        return Ok(Show::All);
+    }
+    if cursor.accept("MANIFEST") {
+        if cursor.accept("CACHE") {
+            return Ok(Show::ManifestCache);
+        }
+        let said = cursor.accept("FOR") || accepts_in(cursor);
+        let table = if said { Some(table(cursor)?) } else { None };
+        return Ok(Show::Manifest { table });
+    }
+    if cursor.accept("STATS") {
+        cursor.expect("FOR")?;
+        cursor.expect("TABLE")?;
+        return Ok(Show::StatsForTable { table: cursor.table_name("a table name")? });
+    }
+    Err(match cursor.peek_word() {
+        Some(word) => cursor.not_implemented(&format!("SHOW {word}")),
+        None => cursor.unexpected("TABLES, NAMESPACES, STORAGES, COLUMNS, ALL, MANIFEST or STATS"),
+    })
+}
+
+/// `t [IN ns]`.
+fn show_columns(cursor: &mut Cursor<'_>) -> Result<Show> {
+    let mut table = table(cursor)?;
+    if accepts_in(cursor) {
+        let namespace = cursor.identifier("a namespace name")?;
+        if table.namespace.replace(namespace).is_some() {
+            return Err(cursor.invalid("the namespace is said twice"));
+        }
+    }
+    Ok(Show::Columns { table })
+}
+
+fn accepts_in(cursor: &mut Cursor<'_>) -> bool {
+    cursor.accept("IN") || cursor.accept("FROM")
+}
+
+/// `[TABLE] t`.
+fn table(cursor: &mut Cursor<'_>) -> Result<TableName> {
+    let _ = cursor.accept("TABLE");
+    cursor.table_name("a table name")
+}
+
+/// DESCRIBE, after the word.
+pub(crate) fn describe(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("DESCRIBE");
+    Ok(Statement::Describe { table: table(cursor)? })
+}
+
+/// USE, after the word.
+pub(crate) fn use_namespace(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("USE");
+    let said = ["NAMESPACE", "SCHEMA", "DATABASE"].iter().any(|word| cursor.sees(word));
+    if said && matches!(cursor.peek_at(1), Token::Word(_)) {
+        cursor.skip();
+    }
+    Ok(Statement::Use { namespace: cursor.identifier("a namespace name")? })
+}
+
+/// STORAGE, after the word.
+pub(crate) fn storage(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    if cursor.accept("FLUSH") {
+        cursor.call("STORAGE FLUSH");
+        return flush(cursor);
+    }
+    Err(match cursor.peek_word() {
+        Some(word) => cursor.not_implemented(&format!("STORAGE {word}")),
+        None => cursor.unexpected("FLUSH"),
+    })
+}
+
+/// FLUSH, after the word: `TABLE t [WAIT]`, `ALL [TABLES] [IN ns] [WAIT]`.
+pub(crate) fn flush(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let target = if cursor.accept("TABLE") {
+        FlushTarget::Table(cursor.table_name("a table name")?)
+    } else if cursor.accept("ALL") {
+        let _ = cursor.accept("TABLES");
+        if cursor.accept("IN") {
+            let _ =
+                cursor.sees("NAMESPACE") && matches!(cursor.peek_at(1), Token::Word(_)) && cursor.accept("NAMESPACE");
+            FlushTarget::Namespace(cursor.identifier("a namespace name")?)
+        } else {
+            FlushTarget::All
+        }
+    } else {
+        return Err(cursor.unexpected("TABLE or ALL"));
+    };
+    Ok(Statement::Flush(Flush { target, wait: cursor.accept("WAIT") }))
+}
+
+/// KILL, after the word.
+pub(crate) fn kill(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("KILL JOB");
+    if !cursor.sees("JOB") {
+        return Err(match cursor.peek_word() {
+            Some(word) => cursor.not_implemented(&format!("KILL {word}")),
+            None => cursor.unexpected("JOB"),
+        });
+    }
+    cursor.skip();
+    let job = match cursor.peek() {
+        Token::SingleQuotedString(_) => cursor.string("a job id")?,
+        Token::Word(Word { value, quote_style: Some(_), .. }) => {
+            let job = value.clone();
+            cursor.skip();
+            job
+        }
+        Token::Word(_) | Token::Number(..) => bare_job(cursor),
+        _ => return Err(cursor.unexpected("a job id")),
+    };
+    Ok(Statement::KillJob { job })
+}
+
+/// `FL-7f3a`: words, numbers and hyphens, as they stand.
+fn bare_job(cursor: &mut Cursor<'_>) -> String {
+    let before = cursor.position();
+    while matches!(cursor.peek(), Token::Word(Word { quote_style: None, .. }) | Token::Number(..) | Token::Minus) {
+        cursor.skip();
+    }
+    cursor.text_since(before)
+}
+
+#[cfg(test)]
+mod tests;
