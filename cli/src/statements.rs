@@ -23,7 +23,7 @@ pub(crate) fn units(text: &str) -> Units<'_> {
         match first.as_str() {
             "begin" => in_transaction = true,
             "start" if second == "transaction" => in_transaction = true,
-            "commit" | "end" => in_transaction = false,
+            "commit" | "end" | "abort" => in_transaction = false,
             "rollback" => in_transaction &= second == "to",
             _ => {}
         }
@@ -53,7 +53,7 @@ pub(crate) fn used_namespace(statement: &str) -> Option<String> {
         .map(|piece| &statement[piece.start..piece.end]);
     names.next().filter(|first| first.eq_ignore_ascii_case("use"))?;
     let mut name = names.next()?;
-    if let ("namespace", Some(next)) = (name.to_ascii_lowercase().as_str(), names.next()) {
+    if let ("namespace" | "schema" | "database", Some(next)) = (name.to_ascii_lowercase().as_str(), names.next()) {
         name = next;
     }
     let quoted = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

@@ -72,6 +72,7 @@ fn use_names_a_namespace() {
     assert_eq!(used_namespace("USE App;").as_deref(), Some("app"));
     assert_eq!(used_namespace("/* x */ use \"App\"").as_deref(), Some("App"));
     assert_eq!(used_namespace("USE NAMESPACE app;").as_deref(), Some("app"));
+    assert_eq!(used_namespace("USE namespace").as_deref(), Some("namespace"));
     assert_eq!(used_namespace("SELECT use FROM t"), None);
     assert_eq!(used_namespace("USE"), None);
 }
