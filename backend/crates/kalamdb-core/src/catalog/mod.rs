@@ -26,6 +26,9 @@ pub mod model;
 pub mod records;
 pub mod snapshot;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 pub use ddl::{DdlContext, Planned, plan};
 pub use edit::{CatalogEdit, DataCheck, Draft, ExpressionRole, NewExpression};
 pub use model::{AuthType, Dropped, Namespace, User, View, ViewColumn};

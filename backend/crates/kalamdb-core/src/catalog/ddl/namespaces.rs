@@ -58,7 +58,8 @@ pub(super) fn drop(catalog: &Catalog, name: &str, if_exists: bool, cascade: bool
     }
     let tables: Vec<TableRef> = catalog.tables_in(&id).map(|table| table.name.clone()).collect();
     let own_views: Vec<TableRef> = catalog.views_in(&id).map(|view| view.name.clone()).collect();
-    if !cascade && !(tables.is_empty() && own_views.is_empty()) {
+    let is_empty = tables.is_empty() && own_views.is_empty();
+    if !cascade && !is_empty {
         return Err(Error::invalid_input(format!(
             "cannot drop namespace '{id}': it holds {} table(s) and {} view(s); drop them first, or use CASCADE",
             tables.len(),

@@ -1,1 +1,6 @@
 //! One promise of DDL each.
+
+mod accounts;
+mod alter;
+mod objects;
+mod tables;

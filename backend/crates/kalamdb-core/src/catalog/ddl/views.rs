@@ -18,7 +18,8 @@ use crate::catalog::{Catalog, Draft, View, ViewColumn};
 
 /// The query of a stored view.
 pub fn query_of(view: &View) -> Result<Box<Query>> {
-    let limits = LimitSettings::default();
+    // It was within the limits when it was created.
+    let limits = LimitSettings { sql_bytes_max: usize::MAX, ..LimitSettings::default() };
     match kalamdb_sql::parse(&view.query_text, &limits)?.pop().map(|parsed| parsed.statement) {
         Some(Statement::Query(query)) => Ok(query),
         _ => Err(Error::corrupt(format!("the stored text of view '{}' is not a query", view.name))),
