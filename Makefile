@@ -7,15 +7,16 @@
 
 SHELL := /bin/bash
 CARGO ?= cargo
-export KALAMDB_DATA ?= ./data
-
-# The tests' own fail points and Python are found below this folder.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test bench setup fmt lint deny
+.PHONY: run build test bench setup fmt lint deny advisories
 
 run: build
-	@exec scripts/run.sh
+	@echo
+	@echo "Connect from another terminal:   $(TARGET)/release/kalam --user root"
+	@echo "The password of root is KALAMDB_ROOT_PASSWORD, or printed below at the first start. Ctrl-C stops the server."
+	@echo
+	@exec $(TARGET)/release/kalamdb-server
 
 build:
 	@scripts/setup.sh
@@ -36,7 +37,11 @@ fmt:
 lint:
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
-# In CI the tool must be there; elsewhere its absence is said and is no failure, for it takes minutes to build.
+# The tool takes minutes to build, so its absence is said and is no failure.
 deny:
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --workspace check; \
-	else echo "cargo-deny is not installed: licences and advisories were not checked (cargo install --locked cargo-deny)"; fi
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --workspace check bans licenses sources; \
+	else echo "Licences were not checked: cargo-deny is not installed (cargo install --locked cargo-deny)."; fi
+
+# Known vulnerabilities, from a database on the network.
+advisories:
+	$(CARGO) deny --workspace check advisories
