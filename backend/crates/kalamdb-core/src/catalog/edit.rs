@@ -86,7 +86,8 @@ pub struct NewExpression {
 pub enum ExpressionRole {
     /// The default of a column: no columns, and a value that can be stored as the column's type.
     Default(ColumnId),
-    /// What older rows read in the column: a constant, which must convert to the column's type.
+    /// What older rows read in the column: a constant, which must convert to the column's type, and must not be NULL
+    /// if the column is NOT NULL.
     Missing(ColumnId),
     /// A CHECK: over the user's columns, BOOLEAN.
     Check(String),

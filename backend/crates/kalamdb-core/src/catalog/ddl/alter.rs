@@ -19,7 +19,7 @@ use kalamdb_commons::system_columns::SystemColumns;
 use kalamdb_commons::types::ColumnType;
 use kalamdb_sql::{AlterOperation, ColumnDef, KeyDef, TableName};
 
-use super::expressions::{self, Constant};
+use super::expressions::{self, Constancy};
 use super::tables::{NewColumn, add_check, add_key, make_column, set_options};
 use super::views::refuse_used_column;
 use super::{COLUMNS_MAX, DdlContext, Planned, refuse_reserved};
@@ -151,7 +151,9 @@ impl<'a> Alteration<'a> {
                 default: def.default.clone(),
             },
         )?;
-        column.missing = def.default.as_deref().map(|text| self.missing(text, def.column_type)).transpose()?.flatten();
+        if let Some(default) = &def.default {
+            column.missing = self.missing(&def.name, default, def.column_type)?;
+        }
         self.new_defaults.insert(id);
         self.columns.push(column);
         self.stage();
@@ -164,13 +166,21 @@ impl<'a> Alteration<'a> {
         Ok(())
     }
 
-    /// What rows that exist already read in a new column: the default if it is the same for all of them.
-    fn missing(&self, default: &str, column_type: ColumnType) -> Result<Option<String>> {
-        Ok(match expressions::constancy(default)? {
-            Constant::Literal => Some(default.to_owned()),
-            Constant::Now => now_literal(column_type, self.context.now_ms),
-            Constant::Volatile => None,
-        })
+    /// What rows that exist already read in a new column: the default if it is the same for all of them. A default
+    /// that is not cannot be given to them without writing every row.
+    fn missing(&mut self, column: &str, default: &str, column_type: ColumnType) -> Result<Option<String>> {
+        let value = match expressions::constancy(default)? {
+            Constancy::Constant => Some(default.to_owned()),
+            Constancy::Now => now_literal(column_type, self.context.now_ms),
+            Constancy::Varies => None,
+        };
+        if value.is_none() {
+            self.require_empty(format!(
+                "cannot add column '{column}' with the default {default}, which is not the same for all existing rows \
+                 (add the column without it, then ALTER COLUMN {column} SET DEFAULT)"
+            ));
+        }
+        Ok(value)
     }
 
     /// Existing rows would all have the same value, or none that was ever checked.
@@ -320,10 +330,9 @@ impl<'a> Alteration<'a> {
                         self.checks.push(DataCheck::NotNull { table: table.clone(), column: column.id });
                     }
                 }
-                None if !column.nullable && column.missing.is_none() => self.require_empty(format!(
-                    "cannot add column '{}' as NOT NULL without a constant default",
-                    column.name
-                )),
+                None if !column.nullable && column.default.is_none() => {
+                    self.require_empty(format!("cannot add column '{}' as NOT NULL without a default", column.name))
+                }
                 None => {}
             }
         }

@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use datafusion::functions::all_default_functions;
+use datafusion::functions_nested::all_default_nested_functions;
+use datafusion::logical_expr::Volatility;
 use kalamdb_commons::error::{Error, Result};
 use kalamdb_commons::ids::{NamespaceId, TableRef};
 use kalamdb_sql::ast::{
@@ -120,37 +123,61 @@ impl VisitorMut for Rename<'_> {
 }
 
 /// An expression as a value for rows that exist already.
-pub(super) enum Constant {
-    /// The same in every row and at any time: a literal, or arithmetic over literals.
-    Literal,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Constancy {
+    /// The same in every row and at any time: literals, operators, and functions that always give the same.
+    Constant,
     /// The time of the statement.
     Now,
     /// Different per row, user or call.
-    Volatile,
+    Varies,
 }
 
-/// How constant a default is. Functions are not told apart by name but for the time of the statement: what calls
-/// anything else is taken as volatile.
-pub(super) fn constancy(expression: &str) -> Result<Constant> {
+/// Other spellings of `now()`, and the times that follow from it.
+const NOW: [&str; 6] = ["now", "current_timestamp", "localtimestamp", "current_date", "current_time", "localtime"];
+
+/// How constant a default is.
+pub(super) fn constancy(expression: &str) -> Result<Constancy> {
     let parsed = parse(expression)?;
-    if let Expr::Function(function) = &parsed {
-        let name = function.name.to_string().to_ascii_lowercase();
-        if matches!(name.as_str(), "now" | "current_timestamp" | "localtimestamp" | "transaction_timestamp") {
-            return Ok(Constant::Now);
-        }
+    if function_name(&parsed).is_some_and(|name| NOW.contains(&name.as_str())) {
+        return Ok(Constancy::Now);
     }
-    let calls = matches!(parsed.visit(&mut Calls), ControlFlow::Break(()));
-    Ok(if calls { Constant::Volatile } else { Constant::Literal })
+    let mut calls = Calls { immutable: immutable_functions() };
+    let varies = parsed.visit(&mut calls).is_break();
+    Ok(if varies { Constancy::Varies } else { Constancy::Constant })
 }
 
-struct Calls;
+fn function_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Function(function) => Some(function.name.to_string().to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+/// The names of the functions that always give the same for the same arguments.
+fn immutable_functions() -> BTreeSet<String> {
+    let functions = all_default_functions().into_iter().chain(all_default_nested_functions());
+    functions
+        .filter(|function| function.signature().volatility == Volatility::Immutable)
+        .flat_map(|function| [&[function.name().to_owned()], function.aliases()].concat())
+        .collect()
+}
+
+/// Stops at a call of anything that is not known to be immutable.
+struct Calls {
+    immutable: BTreeSet<String>,
+}
 
 impl Visitor for Calls {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        let call = matches!(expr, Expr::Function(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-        if call { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let varies = match expr {
+            Expr::Function(_) => function_name(expr).is_none_or(|name| !self.immutable.contains(&name)),
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
+            _ => false,
+        };
+        if varies { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
