@@ -85,6 +85,10 @@ pub(crate) struct Import {
     #[arg(long, value_enum)]
     pub(crate) format: Option<FileFormat>,
 
+    /// A text that stands for NULL in CSV, such as NA. An empty field always does.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) null: Option<String>,
+
     /// Whose rows they shall be, for the tables where each user has their own.
     #[arg(long, value_name = "USER")]
     pub(crate) as_user: Option<String>,

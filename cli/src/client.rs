@@ -7,7 +7,6 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures::StreamExt;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -50,7 +49,7 @@ pub(crate) struct Upload {
     pub(crate) name: String,
     /// The bytes.
     pub(crate) source: Box<dyn Read + Send>,
-    /// How many there are, if that is known.
+    /// How many there are, if that is known: then the server can refuse too many before they are sent.
     pub(crate) size: Option<u64>,
     /// Their form, as HTTP names it.
     pub(crate) content_type: &'static str,
@@ -122,22 +121,12 @@ impl Client {
         arriving.explain(status, &self.login.url, outcome)
     }
 
-    /// Sends rows into a table and returns how many went in. `sent` is told of each piece as it leaves.
-    pub(crate) fn import(
-        &self,
-        table: &str,
-        as_user: Option<&str>,
-        upload: Upload,
-        sent: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<u64, Failure> {
+    /// Sends rows into a table and returns how many went in.
+    pub(crate) fn import(&self, table: &str, as_user: Option<&str>, upload: Upload) -> Result<u64, Failure> {
         let Upload { name, source, size, content_type } = upload;
         let (sender, mut pieces) = mpsc::channel(PIECES_WAITING_MAX);
         let reading = std::thread::spawn(move || read_pieces(source, &sender));
-        let body = futures::stream::poll_fn(move |context| pieces.poll_recv(context)).inspect(move |piece| {
-            if let Ok(piece) = piece {
-                sent(piece.len() as u64);
-            }
-        });
+        let body = futures::stream::poll_fn(move |context| pieces.poll_recv(context));
         let mut query = vec![("table", table)];
         query.extend(as_user.map(|user| ("as_user", user)));
         let mut request = self.http.post(self.url("/v1/api/import")).query(&query).bearer_auth(&self.token);

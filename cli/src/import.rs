@@ -1,5 +1,7 @@
 //! `kalam import`: sends a file as it is, while showing how far it has come.
 
+mod nulls;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,6 +12,7 @@ use kalamdb_commons::clock::Stopwatch;
 use crate::args::{FileFormat, Import};
 use crate::client::{Client, Upload};
 use crate::failure::Failure;
+use crate::import::nulls::Nulls;
 
 /// Imports a file and says how many rows went in, and how fast.
 pub(crate) fn run(
@@ -18,12 +21,16 @@ pub(crate) fn run(
     namespace: Option<&str>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let upload = open(import)?;
+    let mut upload = open(import)?;
     let table = full_name(&import.table, namespace);
     let bar = bar(upload.size);
     let watch = Stopwatch::start();
-    let sent = bar.clone();
-    let outcome = client.import(&table, import.as_user.as_deref(), upload, move |bytes| sent.inc(bytes));
+    upload.source = Box::new(bar.wrap_read(upload.source));
+    if let Some(null) = &import.null {
+        upload.source = Box::new(Nulls::new(upload.source, null));
+        upload.size = None;
+    }
+    let outcome = client.import(&table, import.as_user.as_deref(), upload);
     bar.finish_and_clear();
     let rows = outcome?;
     let seconds = watch.elapsed().as_secs_f64();
@@ -38,6 +45,9 @@ fn open(import: &Import) -> Result<Upload, Failure> {
             "the form of {name} is not known from its name: say --format csv, ndjson, parquet or arrow"
         ))
     })?;
+    if import.null.is_some() && format != FileFormat::Csv {
+        return Err(Failure::Usage("--null is for CSV: the other forms have a NULL of their own".to_owned()));
+    }
     let content_type = content_type(format);
     if is_stdin {
         return Ok(Upload {
