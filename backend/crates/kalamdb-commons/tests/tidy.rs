@@ -58,7 +58,7 @@ const RULES: &[Rule] = &[
         broken: ("backend/src/x.rs", "//! x\npub struct FlushManager;\n"),
     },
     Rule {
-        promise: "no module is named utils, util, helpers, helper, misc or common",
+        promise: "no module is named utils, util, helpers, helper or misc",
         applies: |_| true,
         breaks: |file| words_after(&file.code, &["mod"], is_bin),
         broken: ("backend/src/x.rs", "//! x\npub(crate) mod utils;\n"),
@@ -159,7 +159,7 @@ fn is_this(file: &Source) -> bool {
 }
 
 fn is_bin(name: &str) -> bool {
-    matches!(name, "utils" | "util" | "helpers" | "helper" | "misc" | "common")
+    matches!(name, "utils" | "util" | "helpers" | "helper" | "misc")
 }
 
 fn first_line(text: &str) -> String {
