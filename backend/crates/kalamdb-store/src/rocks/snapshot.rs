@@ -136,6 +136,8 @@ impl RocksSnapshot {
         self.with(|db, snapshot| {
             let mut options = ReadOptions::default();
             options.set_snapshot(snapshot);
+            // A large scan would push everything else out of the cache.
+            options.fill_cache(max_entries <= INLINE_ENTRIES_MAX);
             read_page(db, data_family(db)?, options, start, end, max_entries, max_bytes)
         })
     }

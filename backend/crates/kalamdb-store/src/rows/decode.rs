@@ -47,7 +47,7 @@ pub struct RowDecoder {
     versions: BTreeMap<SchemaVersion, Columns>,
     readings: HashMap<SchemaVersion, Arc<Reading>>,
     /// The reading of the last row, which most likely is that of the next.
-    last: Option<(SchemaVersion, Arc<Reading>)>,
+    reading: Option<(SchemaVersion, Arc<Reading>)>,
     rows: usize,
 }
 
@@ -108,7 +108,7 @@ impl RowDecoder {
             outputs,
             versions: table.versions.clone(),
             readings: HashMap::new(),
-            last: None,
+            reading: None,
             rows: 0,
         })
     }
@@ -131,7 +131,10 @@ impl RowDecoder {
     /// Adds a row. After an error the decoder is not to be used again.
     pub fn push(&mut self, id: RowId, value: &[u8]) -> Result<()> {
         let header = header(value)?;
-        let reading = self.reading(header.schema_version)?;
+        if self.reading.as_ref().is_none_or(|(version, _)| *version != header.schema_version) {
+            self.change_reading(header.schema_version)?;
+        }
+        let Some((_, reading)) = &self.reading else { unreachable!("it was just set") };
         if !reading.layout.fits(value) {
             return Err(damaged_row(id, &header, value));
         }
@@ -163,17 +166,8 @@ impl RowDecoder {
         batch.map_err(|e| StoreError::corrupt(format!("hot rows: {e}")))
     }
 
-    #[inline]
-    fn reading(&mut self, version: SchemaVersion) -> Result<Arc<Reading>> {
-        if let Some((last, reading)) = &self.last
-            && *last == version
-        {
-            return Ok(Arc::clone(reading));
-        }
-        self.change_reading(version)
-    }
-
-    fn change_reading(&mut self, version: SchemaVersion) -> Result<Arc<Reading>> {
+    #[cold]
+    fn change_reading(&mut self, version: SchemaVersion) -> Result<()> {
         let reading = match self.readings.get(&version) {
             Some(reading) => Arc::clone(reading),
             None => {
@@ -185,8 +179,8 @@ impl RowDecoder {
                 reading
             }
         };
-        self.last = Some((version, Arc::clone(&reading)));
-        Ok(reading)
+        self.reading = Some((version, reading));
+        Ok(())
     }
 }
 
