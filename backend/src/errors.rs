@@ -1,0 +1,102 @@
+//! What an error looks like to a client: status, code and message, derived from its kind in one table.
+//!
+//! Internal text never reaches a client who may not see it. The whole error, with its cause, goes to the log
+//! under the request's id, and the id goes to the client.
+
+use std::error::Error as _;
+
+use kalamdb_commons::schema::Role;
+use kalamdb_commons::{Error, ErrorKind};
+
+/// Said to everybody but admins about objects that are absent or hidden: one answer for both.
+const NOT_AVAILABLE: &str = "Requested table is not available";
+
+/// The status and code of each kind.
+pub(crate) fn status_and_code(kind: ErrorKind) -> (u16, &'static str) {
+    match kind {
+        ErrorKind::InvalidSql => (400, "INVALID_SQL"),
+        ErrorKind::EmptySql => (400, "EMPTY_SQL"),
+        ErrorKind::InvalidParameter => (400, "INVALID_PARAMETER"),
+        ErrorKind::InvalidInput => (400, "INVALID_INPUT"),
+        ErrorKind::Execution | ErrorKind::AlreadyExists => (400, "SQL_EXECUTION_ERROR"),
+        // A statement that ran out of time does so again: 503 would invite the client to repeat it.
+        ErrorKind::Timeout | ErrorKind::Cancelled => (400, "SQL_EXECUTION_ERROR"),
+        ErrorKind::NotFound => (400, "TABLE_NOT_FOUND"),
+        ErrorKind::MissingAuthorization => (401, "MISSING_AUTHORIZATION"),
+        ErrorKind::InvalidCredentials => (401, "INVALID_CREDENTIALS"),
+        ErrorKind::TokenExpired => (401, "TOKEN_EXPIRED"),
+        ErrorKind::PermissionDenied => (403, "PERMISSION_DENIED"),
+        ErrorKind::Conflict => (409, "CONFLICT"),
+        ErrorKind::TooLarge => (413, "PAYLOAD_TOO_LARGE"),
+        ErrorKind::RateLimited => (429, "RATE_LIMIT_EXCEEDED"),
+        ErrorKind::Overloaded => (503, "OVERLOADED"),
+        ErrorKind::OutcomeUnknown | ErrorKind::Corrupt | ErrorKind::Io | ErrorKind::Internal => (500, "INTERNAL_ERROR"),
+    }
+}
+
+/// The `error` word of the accounts' endpoints.
+pub(crate) fn account_word(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::MissingAuthorization | ErrorKind::InvalidCredentials | ErrorKind::TokenExpired => {
+            "unauthorized".to_owned()
+        }
+        ErrorKind::RateLimited => "rate_limited".to_owned(),
+        other => status_and_code(other).1.to_ascii_lowercase(),
+    }
+}
+
+/// Who is told, and under which request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Audience<'a> {
+    /// The actor's role; `None` before authentication.
+    pub(crate) role: Option<Role>,
+    /// The request's id.
+    pub(crate) request_id: &'a str,
+}
+
+impl Audience<'_> {
+    fn is_admin(self) -> bool {
+        self.role.is_some_and(|role| role >= Role::Dba)
+    }
+
+    /// The words that this audience may read, and the whole error to the log if they are not the whole.
+    pub(crate) fn message(self, error: &Error) -> String {
+        let hidden = match error.kind() {
+            ErrorKind::Internal => true,
+            ErrorKind::Corrupt | ErrorKind::Io => !self.is_admin(),
+            _ => false,
+        };
+        self.log(error);
+        if hidden {
+            format!("Internal error; the request id is {}", self.request_id)
+        } else if error.kind() == ErrorKind::NotFound && !self.is_admin() {
+            NOT_AVAILABLE.to_owned()
+        } else {
+            error.message().to_owned()
+        }
+    }
+
+    fn log(self, error: &Error) {
+        let (status, code) = status_and_code(error.kind());
+        let cause = causes(error);
+        if status >= 500 && error.kind() != ErrorKind::Overloaded {
+            tracing::error!(request_id = self.request_id, code, kind = ?error.kind(), cause, "{error}");
+        } else {
+            tracing::debug!(request_id = self.request_id, code, kind = ?error.kind(), cause, "{error}");
+        }
+    }
+}
+
+/// What caused it, and what caused that, in one line.
+pub(crate) fn causes(error: &Error) -> String {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes.join(": ")
+}
+
+#[cfg(test)]
+mod tests;

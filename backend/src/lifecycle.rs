@@ -1,0 +1,168 @@
+//! From settings to a server that listens, and from a signal to a process that has lost nothing.
+//!
+//! Start: log, fail points, port, engine, HTTP. The port is taken before the data is touched, so that a second server
+//! with the same settings changes nothing. Stop, on SIGTERM or SIGINT: no new connections, requests in flight end
+//! within `server.shutdown_timeout_seconds` or are cancelled, and the engine closes its store. A second signal does
+//! not wait for requests.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App as HttpApp, HttpServer, web};
+use kalamdb_commons::clock::{SystemClock, SystemEntropy};
+use kalamdb_commons::settings::{LoggingSettings, ServerSettings, Settings};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::app::App;
+use crate::config::Loaded;
+use crate::errors::causes;
+use crate::{fail_points, routes};
+use kalamdb_core::Engine;
+
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may go on sending a body that was answered already.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long cancelled statements may take to notice.
+const CANCEL_WAIT: Duration = Duration::from_secs(5);
+
+/// Runs the server until it is told to stop. The error is one line, for people.
+pub(crate) fn run(loaded: Loaded) -> Result<(), String> {
+    let sources = loaded.source_names();
+    let Loaded { settings, warnings, .. } = loaded;
+    let settings = Arc::new(settings);
+    start_log(&settings.logging)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    fail_points::arm(&fail_points::parse(&settings.testing.fail_points)?)?;
+    let listener = listen(&settings.server)?;
+    let runtime = engine_runtime()?;
+    let engine = runtime
+        .block_on(Engine::open(Arc::clone(&settings), Arc::new(SystemClock), Arc::new(SystemEntropy)))
+        .map_err(|error| one_line(&format!("cannot open the database in {}", settings.storage.data_dir), &error))?;
+    engine.set_setting_sources(sources);
+    if let Some(password) = engine.first_root_password() {
+        announce(&format!("The first start made the user root with the password {password} - it is shown only now"));
+    }
+    let app = App::new(Arc::clone(&engine), runtime.handle().clone(), Arc::clone(&settings), Arc::new(SystemEntropy));
+    let served = actix_web::rt::System::new().block_on(serve(app.clone(), listener));
+    let closed = runtime.block_on(async {
+        if tokio::time::timeout(CANCEL_WAIT, app.idle()).await.is_err() {
+            tracing::warn!("statements were still running at the end");
+        }
+        engine.close().await.map_err(|error| one_line("closing the database failed", &error))
+    });
+    runtime.shutdown_timeout(CANCEL_WAIT);
+    served.and(closed)
+}
+
+fn start_log(settings: &LoggingSettings) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&settings.level).map_err(|error| format!("logging.level: {error}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if settings.format == "json" { log.json().try_init() } else { log.try_init() };
+    started.map_err(|error| format!("cannot start the log: {error}"))
+}
+
+fn listen(settings: &ServerSettings) -> Result<TcpListener, String> {
+    TcpListener::bind((settings.host.as_str(), settings.port)).map_err(|error| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "the port is in use by another process".to_owned(),
+            std::io::ErrorKind::PermissionDenied => "this process may not use that port".to_owned(),
+            _ => error.to_string(),
+        };
+        format!("cannot listen on {}:{}: {reason}", settings.host, settings.port)
+    })
+}
+
+fn engine_runtime() -> Result<Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("engine")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start threads: {error}"))
+}
+
+async fn serve(app: App, listener: TcpListener) -> Result<(), String> {
+    let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    let address = listener.local_addr().map_err(failed("cannot listen"))?;
+    let mut signals = Signals::new().map_err(failed("cannot wait for signals"))?;
+    let server = http_server(app, listener).map_err(failed("cannot listen"))?;
+    let handle = server.handle();
+    let mut serving = actix_web::rt::spawn(server);
+    ready(address);
+    tokio::select! {
+        outcome = &mut serving => {
+            return outcome.map_err(|panic| format!("the HTTP server broke down: {panic}"))?.map_err(failed("the HTTP server failed"));
+        }
+        name = signals.next() => tracing::info!(signal = name, "stopping"),
+    }
+    stop(&handle, &mut signals).await;
+    Ok(())
+}
+
+fn http_server(app: App, listener: TcpListener) -> std::io::Result<Server> {
+    let settings: Arc<Settings> = Arc::clone(&app.settings);
+    let shared = web::Data::new(app);
+    let server = HttpServer::new(move || HttpApp::new().app_data(shared.clone()).configure(routes::configure))
+        .workers(settings.server.http_workers)
+        .shutdown_timeout(settings.server.shutdown_timeout_seconds)
+        .disable_signals()
+        .keep_alive(KEEP_ALIVE)
+        .tcp_nodelay(true)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        // A client that closes its side is gone, and its statement is cancelled.
+        .h1_allow_half_closed(false);
+    Ok(server.listen(listener)?.run())
+}
+
+async fn stop(handle: &ServerHandle, signals: &mut Signals) {
+    tokio::select! {
+        () = handle.stop(true) => {}
+        _ = signals.next() => handle.stop(false).await,
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Says that the server takes requests, in the words that scripts wait for.
+fn ready(address: SocketAddr) {
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    announce(&format!("KalamDB listening on http://{address}"));
+}
+
+#[expect(clippy::print_stdout, reason = "the start is announced to whoever started the server; the log is elsewhere")]
+fn announce(line: &str) {
+    println!("{line}");
+    // A closed standard output is no reason to stop.
+    let _unread = std::io::stdout().flush();
+}
+
+fn one_line(what: &str, error: &kalamdb_commons::Error) -> String {
+    let line = match causes(error) {
+        causes if causes.is_empty() => format!("{what}: {error}"),
+        causes => format!("{what}: {error}: {causes}"),
+    };
+    line.replace('\n', " ")
+}

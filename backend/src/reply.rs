@@ -1,0 +1,167 @@
+//! An answer on its way from the engine's threads to the HTTP worker that sends it.
+//!
+//! What the engine's side writes is held back up to a limit, so that an error that comes early still gets its
+//! status code. Beyond the limit the head goes out with 200 and the rest streams, a piece at a time, no faster
+//! than the client reads. When the client is gone, [`Reply::gone`] says so, and whoever works for it stops.
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::sync::{mpsc, oneshot};
+
+/// Pieces that may wait for the client.
+const PIECES_WAITING_MAX: usize = 2;
+/// The size of a piece once the answer streams.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The client went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// The answer ended before its end: the connection is cut, so that no client takes it for whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer was cut short by an error")]
+pub(crate) struct CutShort;
+
+/// How an answer begins.
+#[derive(Debug)]
+pub(crate) enum Head {
+    /// All of it.
+    Whole {
+        /// The status code.
+        status: u16,
+        /// The body's type.
+        content_type: &'static str,
+        /// The body.
+        body: Bytes,
+    },
+    /// The first of many pieces; the rest come from [`Incoming::pieces`].
+    Streaming {
+        /// The body's type.
+        content_type: &'static str,
+    },
+}
+
+/// The engine's side.
+pub(crate) struct Reply {
+    head: Option<oneshot::Sender<Head>>,
+    pieces: mpsc::Sender<Result<Bytes, CutShort>>,
+    buffer: Vec<u8>,
+    hold_bytes: usize,
+    content_type: &'static str,
+    copy: Option<Copy>,
+}
+
+/// A second copy of the body, to be kept under an idempotency key.
+struct Copy {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    overflowed: bool,
+}
+
+/// The HTTP worker's side. Dropping it tells the other side that nobody waits.
+pub(crate) struct Incoming {
+    head: oneshot::Receiver<Head>,
+    pieces: mpsc::Receiver<Result<Bytes, CutShort>>,
+}
+
+/// The two sides of an answer of which up to `hold_bytes` are held back.
+pub(crate) fn channel(hold_bytes: usize, content_type: &'static str) -> (Reply, Incoming) {
+    let (head, head_receiver) = oneshot::channel();
+    let (pieces, pieces_receiver) = mpsc::channel(PIECES_WAITING_MAX);
+    let reply = Reply { head: Some(head), pieces, buffer: Vec::new(), hold_bytes, content_type, copy: None };
+    (reply, Incoming { head: head_receiver, pieces: pieces_receiver })
+}
+
+impl Incoming {
+    /// Waits for the beginning. `None` if the engine's side broke down without a word.
+    pub(crate) async fn head(&mut self) -> Option<Head> {
+        (&mut self.head).await.ok()
+    }
+
+    /// What follows [`Head::Streaming`].
+    pub(crate) fn pieces(mut self) -> impl Stream<Item = Result<Bytes, CutShort>> {
+        futures::stream::poll_fn(move |context| self.pieces.poll_recv(context))
+    }
+}
+
+impl Reply {
+    /// Where the answer is written.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Whether the head is out, and the status with it.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Sets the type of the body; without effect once it has begun.
+    pub(crate) fn set_content_type(&mut self, content_type: &'static str) {
+        self.content_type = content_type;
+    }
+
+    /// Keeps a copy of the body, up to `bytes_max`. Such an answer is written to its end although nobody waits: the
+    /// copy is for the client's next attempt.
+    pub(crate) fn keep_copy(&mut self, bytes_max: usize) {
+        self.copy = Some(Copy { bytes: Vec::new(), bytes_max, overflowed: false });
+    }
+
+    /// Resolves when nobody waits for the answer any more.
+    pub(crate) fn gone(&self) -> impl Future<Output = ()> + use<> {
+        let pieces = self.pieces.clone();
+        async move { pieces.closed().await }
+    }
+
+    /// Sends what is more than may be held back, and waits while the client is slow. To be called often.
+    pub(crate) async fn flow(&mut self) -> Result<(), Gone> {
+        let limit = if self.has_begun() { PIECE_BYTES } else { self.hold_bytes };
+        if self.buffer.len() <= limit { Ok(()) } else { self.send().await }
+    }
+
+    async fn send(&mut self) -> Result<(), Gone> {
+        let mut outcome = Ok(());
+        if let Some(head) = self.head.take() {
+            outcome = head.send(Head::Streaming { content_type: self.content_type }).map_err(|_| Gone);
+        }
+        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4));
+        if let Some(copy) = &mut self.copy {
+            copy.add(&piece);
+        }
+        if outcome.is_ok() {
+            outcome = self.pieces.send(Ok(piece.into())).await.map_err(|_| Gone);
+        }
+        if self.copy.is_some() { Ok(()) } else { outcome }
+    }
+
+    /// Ends the answer. The status counts if nothing was sent yet. Gives back the copy that was asked for, if it
+    /// fitted, whether or not the client is still there.
+    pub(crate) async fn finish(mut self, status: u16) -> Option<Bytes> {
+        if let Some(head) = self.head.take() {
+            let body = Bytes::from(std::mem::take(&mut self.buffer));
+            let copy = self.copy.take().filter(|copy| body.len() <= copy.bytes_max).map(|_| body.clone());
+            let _gone = head.send(Head::Whole { status, content_type: self.content_type, body });
+            return copy;
+        }
+        let _gone = self.send().await;
+        self.copy.take().filter(|copy| !copy.overflowed).map(|copy| copy.bytes.into())
+    }
+
+    /// Cuts the answer off, so that the client sees that it is not whole.
+    pub(crate) async fn cut(self) {
+        let _gone = self.pieces.send(Err(CutShort)).await;
+    }
+}
+
+impl Copy {
+    fn add(&mut self, piece: &[u8]) {
+        if self.overflowed || self.bytes.len() + piece.len() > self.bytes_max {
+            self.overflowed = true;
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(piece);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

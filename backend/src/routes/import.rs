@@ -1,0 +1,110 @@
+//! `POST /v1/api/import?table=ns.t`.
+
+use std::path::Path;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use arrow::array::RecordBatch;
+use kalamdb_commons::schema::Actor;
+use kalamdb_commons::{Error, Result};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::{raw, refuse, refuse_other_subject};
+use crate::answer::{JSON, took};
+use crate::app::{App, Body};
+use crate::import::{Format, Imported, Piece, Rows, Target, run};
+use kalamdb_core::Import;
+
+/// Pieces of the body that wait to be decoded.
+const PIECES_WAITING_MAX: usize = 16;
+
+#[derive(Deserialize)]
+struct ImportQuery {
+    table: Option<String>,
+    as_user: Option<String>,
+}
+
+impl Rows for Import {
+    async fn write(&mut self, chunk: RecordBatch) -> Result<u64> {
+        Self::write(self, &chunk).await
+    }
+}
+
+/// Answers a request.
+pub(super) async fn import(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let arrival = app.arrival();
+    let actor = match app.authenticate(&request) {
+        Ok(actor) => actor,
+        Err(error) => return refuse(&error, &arrival, None, None),
+    };
+    let role = Some(actor.role);
+    let outcome = async {
+        let (table, format, body) = checked(&app, &actor, &request, payload)?;
+        let permit = app.admit()?;
+        let (pieces, received) = mpsc::channel(PIECES_WAITING_MAX);
+        let shared = App::clone(&app);
+        let work = app.on_engine(async move {
+            let _permit = permit;
+            let mut import = shared.engine.import(&actor, &table).await?;
+            let target = Target::new(import.schema(), &shared.settings.limits);
+            let spool_dir = Path::new(&shared.settings.storage.data_dir).join("tmp");
+            Ok(run(&mut import, target, format, received, &spool_dir).await)
+        });
+        fed(body, pieces, work).await
+    };
+    match outcome.await {
+        Ok(Imported { rows, failure: None }) => {
+            raw(200, JSON, format!("{{\"row_count\":{rows},\"took\":{}}}", took(arrival.watch)))
+        }
+        Ok(imported) => {
+            let rows_in = imported.rows_in();
+            let error = imported.failure.unwrap_or_else(|| unreachable!("the other arm"));
+            refuse(&error, &arrival, role, Some(rows_in))
+        }
+        Err(error) => refuse(&error, &arrival, role, None),
+    }
+}
+
+fn checked(app: &App, actor: &Actor, request: &HttpRequest, payload: web::Payload) -> Result<(String, Format, Body)> {
+    let ImportQuery { table, as_user } = web::Query::<ImportQuery>::from_query(request.query_string())
+        .map_err(|cause| Error::invalid_input(format!("the parameters of the request are not valid: {cause}")))?
+        .into_inner();
+    refuse_other_subject(actor, as_user.as_deref())?;
+    let table = table.filter(|table| !table.is_empty());
+    let table =
+        table.ok_or_else(|| Error::invalid_input("the parameter 'table' is missing: /v1/api/import?table=ns.t"))?;
+    if request.headers().contains_key("Idempotency-Key") {
+        return Err(Error::invalid_input("Idempotency-Key is not supported for imports"));
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let format = Format::of_content_type(content_type.unwrap_or_default())?;
+    Ok((table, format, Body::new(request, payload, app.settings.limits.import_bytes_max)?))
+}
+
+/// Hands the body on while the work goes on, and ends with the work: at the body's end, or before if it failed.
+async fn fed(
+    mut body: Body,
+    pieces: mpsc::Sender<Piece>,
+    work: impl Future<Output = Result<Imported>>,
+) -> Result<Imported> {
+    let feeding = async move {
+        loop {
+            let (piece, is_last) = match body.next().await {
+                Ok(Some(bytes)) => (Piece::Data(bytes), false),
+                Ok(None) => (Piece::End, true),
+                Err(error) => (Piece::Broken(error), true),
+            };
+            if pieces.send(piece).await.is_err() || is_last {
+                return;
+            }
+        }
+    };
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        outcome = &mut work => return outcome,
+        () = feeding => {}
+    }
+    work.await
+}
