@@ -34,6 +34,7 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 pub use file::BatchFile;
 pub use footer::BatchFooter;
+pub use physical::KeyValues;
 pub use writer::{BatchMeta, BatchWriter, Group};
 
 /// A column of a batch file.

@@ -54,9 +54,11 @@ pub mod io;
 pub mod manifest;
 pub mod partition;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 
 pub use batch::file::BatchReader;
-pub use batch::{BatchColumn, BatchFile, BatchFooter, BatchMeta, BatchWriter, Group, batch_schema};
+pub use batch::{BatchColumn, BatchFile, BatchFooter, BatchMeta, BatchWriter, Group, KeyValues, batch_schema};
 pub use io::IoCounters;
 pub use manifest::{BatchStatistics, Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired};
 pub use partition::PartitionSpec;

@@ -317,8 +317,8 @@ impl Upload {
     /// Makes the file visible under its name and durable, directory entries included.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`](kalamdb_commons::ErrorKind::AlreadyExists) if the name was taken meanwhile. After
-    /// any error nothing of this upload is visible, or the outcome is named as unknown.
+    /// [`ErrorKind::AlreadyExists`](kalamdb_commons::ErrorKind::AlreadyExists) if the name was taken meanwhile. I/O if
+    /// storage fails: should the file be there nevertheless, it is whole, and nothing refers to it.
     pub async fn finish(self) -> Result<()> {
         match self.0 {
             UploadForm::Local(upload) => upload.finish().await,

@@ -6,7 +6,7 @@
 //! [`ErrorKind::Corrupt`](kalamdb_commons::ErrorKind::Corrupt) and named.
 
 use std::ops::Range;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -180,7 +180,7 @@ impl BatchFile {
         self.arrange(&batches, &places, schema, total)
     }
 
-    fn places(&self, metadata: &FileMetadata, projection: &[BatchColumn]) -> Result<Vec<usize>> {
+    pub(super) fn places(&self, metadata: &FileMetadata, projection: &[BatchColumn]) -> Result<Vec<usize>> {
         let place = |column: &BatchColumn| {
             metadata
                 .footer

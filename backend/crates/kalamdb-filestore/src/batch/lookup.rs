@@ -21,7 +21,7 @@ use super::BatchColumn;
 use super::file::{BatchFile, FileMetadata};
 use super::footer::KeySection;
 use super::key_index::{self, Directory};
-use super::physical::{KeyBytes, PhysicalColumn};
+use super::physical::{KeyBytes, KeyValues, PhysicalColumn};
 use crate::cache::{Held, Part};
 use crate::failure;
 use crate::io::IoCounters;
@@ -140,7 +140,7 @@ impl BatchFile {
     /// As [`Self::key_may_exist`].
     pub async fn may_contain(&self, column: BatchColumn, values: &ArrayRef, counters: &IoCounters) -> Result<bool> {
         let metadata = self.parsed(counters).await?;
-        let place = metadata.footer.column_index(column).ok_or_else(|| self.no_column(column))?;
+        let place = self.places(&metadata, &[column])?[0];
         let rows: Vec<usize> = (0..values.len()).collect();
         Ok(!self.pass_column(&metadata, place, values, rows, counters).await?.is_empty())
     }
@@ -155,9 +155,10 @@ impl BatchFile {
         values: &[ArrayRef],
         counters: &IoCounters,
     ) -> Result<Vec<usize>> {
-        let keys = KeyBytes::new(values)?;
+        let keys = KeyValues::new(values)?;
         let metadata = self.parsed(counters).await?;
-        self.pass_filters(&metadata, columns, values, &keys, counters).await
+        self.check_key_types(&metadata, columns, &keys.arrays)?;
+        self.pass_filters(&metadata, columns, &keys, counters).await
     }
 
     /// The positions at which the columns equal these values, each an array of one value.
@@ -184,31 +185,38 @@ impl BatchFile {
         values: &[ArrayRef],
         counters: &Arc<IoCounters>,
     ) -> Result<Vec<(usize, u32)>> {
+        self.find_prepared(columns, &KeyValues::new(values)?, counters).await
+    }
+
+    /// As [`Self::find_keys`], with keys that are asked of many files.
+    ///
+    /// # Errors
+    /// As [`Self::key_may_exist`].
+    pub async fn find_prepared(
+        self: &Arc<Self>,
+        columns: &[ColumnId],
+        keys: &KeyValues,
+        counters: &Arc<IoCounters>,
+    ) -> Result<Vec<(usize, u32)>> {
         if self.entry().row_count == 0 {
             return Ok(Vec::new());
         }
-        let keys = KeyBytes::new(values)?;
         let metadata = self.parsed(counters).await?;
-        self.check_key_types(&metadata, columns, values)?;
-        let rows = self.pass_filters(&metadata, columns, values, &keys, counters).await?;
+        self.check_key_types(&metadata, columns, &keys.arrays)?;
+        let rows = self.pass_filters(&metadata, columns, keys, counters).await?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         let ranges = match metadata.footer.key_section(columns) {
-            Some(section) => self.indexed(&metadata, section, &keys, &rows, counters).await?,
-            None => self.page_candidates(&metadata, columns, values, &rows)?,
+            Some(section) => self.indexed(&metadata, section, &keys.bytes, &rows, counters).await?,
+            None => self.page_candidates(&metadata, columns, &keys.arrays, &rows)?,
         };
-        self.verify(&metadata, columns, &keys, &rows, &ranges, counters).await
-    }
-
-    fn no_column(&self, column: BatchColumn) -> Error {
-        Error::internal(format!("batch file '{}' has no column {column:?}", self.path))
+        self.verify(&metadata, columns, &keys.bytes, &rows, &ranges, counters).await
     }
 
     fn check_key_types(&self, metadata: &FileMetadata, columns: &[ColumnId], values: &[ArrayRef]) -> Result<()> {
         for (column, values) in columns.iter().zip(values) {
-            let column = BatchColumn::Column(*column);
-            let place = metadata.footer.column_index(column).ok_or_else(|| self.no_column(column))?;
+            let place = self.places(metadata, &[BatchColumn::Column(*column)])?[0];
             let (wanted, given) = (metadata.schema.field(place).data_type(), values.data_type());
             if wanted != given {
                 return Err(Error::internal(format!(
@@ -228,20 +236,23 @@ impl BatchFile {
         &self,
         metadata: &FileMetadata,
         columns: &[ColumnId],
-        values: &[ArrayRef],
-        keys: &KeyBytes,
+        keys: &KeyValues,
         counters: &IoCounters,
     ) -> Result<Vec<usize>> {
-        let mut rows: Vec<usize> = (0..keys.len()).filter(|row| keys.get(*row).is_some()).collect();
-        if let Some(filter) = self.key_filter(metadata, columns, counters).await? {
+        let mut rows: Vec<usize> = (0..keys.bytes.len()).filter(|row| keys.bytes.get(*row).is_some()).collect();
+        let mut filters: Vec<Arc<Sbbf>> = self.key_filter(metadata, columns, counters).await?.into_iter().collect();
+        if filters.is_empty() && keys.is_column() {
+            let place = self.places(metadata, &[BatchColumn::Column(columns[0])])?[0];
+            filters = self.filters(metadata, place, counters).await?.unwrap_or_default();
+        }
+        if !filters.is_empty() {
             let asked = rows.len();
-            rows.retain(|row| keys.get(*row).is_some_and(|key| filter.check(key)));
+            rows.retain(|row| keys.bytes.get(*row).is_some_and(|key| filters.iter().any(|filter| filter.check(key))));
             counters.bloom(asked, asked - rows.len());
             return Ok(rows);
         }
-        for (column, values) in columns.iter().zip(values) {
-            let column = BatchColumn::Column(*column);
-            let place = metadata.footer.column_index(column).ok_or_else(|| self.no_column(column))?;
+        for (column, values) in columns.iter().zip(&keys.arrays) {
+            let place = self.places(metadata, &[BatchColumn::Column(*column)])?[0];
             rows = self.pass_column(metadata, place, values, rows, counters).await?;
         }
         Ok(rows)

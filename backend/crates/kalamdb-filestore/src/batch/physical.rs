@@ -105,6 +105,7 @@ fn decimal_bytes(precision: u8) -> usize {
 
 /// The bytes of a unique key for every row: the columns' bytes, each but a lone one's behind its length, so that no
 /// two keys have the same. Empty where a column is NULL, because such a row has no key.
+#[derive(Debug)]
 pub(crate) struct KeyBytes {
     bytes: Vec<u8>,
     /// Where each row's key ends.
@@ -153,5 +154,32 @@ impl KeyBytes {
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
+    }
+}
+
+/// The values of a unique key for a number of rows, prepared for asking many files.
+#[derive(Debug)]
+pub struct KeyValues {
+    pub(crate) arrays: Vec<ArrayRef>,
+    pub(crate) bytes: KeyBytes,
+}
+
+impl KeyValues {
+    /// One array for each column of the key, all of one length. A row with a NULL has no key.
+    ///
+    /// # Errors
+    /// Internal if an array is not of a column type's Arrow type, or lengths differ.
+    pub fn new(arrays: &[ArrayRef]) -> Result<Self> {
+        if arrays.is_empty() || arrays.iter().any(|array| array.len() != arrays[0].len()) {
+            return Err(Error::internal("a key needs columns of one length"));
+        }
+        Ok(Self { arrays: arrays.to_vec(), bytes: KeyBytes::new(arrays)? })
+    }
+
+    /// Whether a lone column's Bloom filter can be asked with the bytes of the key as they are.
+    pub(crate) fn is_column(&self) -> bool {
+        let unfiltered =
+            |array: &ArrayRef| matches!(array.data_type(), DataType::Boolean | DataType::Float32 | DataType::Float64);
+        self.arrays.len() == 1 && !unfiltered(&self.arrays[0])
     }
 }

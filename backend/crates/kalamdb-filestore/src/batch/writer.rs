@@ -147,7 +147,7 @@ impl BatchWriter {
     /// Ends the file, makes it durable under its name, and returns its manifest entry.
     ///
     /// # Errors
-    /// As [`Self::write`]. Nothing is visible under the name then, unless the outcome is named as unknown.
+    /// As [`Self::write`], and [`Upload::finish`]. What may be left then is removed as an orphan.
     pub async fn finish(mut self) -> Result<manifest::Batch> {
         let mut entry = self.encode("ending", Encoder::finish).await?;
         self.drain().await?;

@@ -5,11 +5,16 @@
 //! 1. Only complete groups count: files are published together or not at all. A group whose other files are gone
 //!    still counts if a file that counts begins or ends strictly inside of the group's interval, where one of the
 //!    group's own files ends: only compactions make such files, and they work on what was published.
-//! 2. An interval contained in another is dropped, at equal intervals the lower number is: a compaction replaces
-//!    its inputs, and a flush after a crash replaces what the crashed one left.
-//! 3. What is left must be contiguous from zero.
+//! 2. Of what counts, a chain of intervals without hole or overlap from zero is taken: one that reaches furthest,
+//!    and of those the one with the newest files, by number. So the result of a compaction replaces its inputs, and
+//!    at equal intervals the higher number wins; but a compaction that a crash kept from being published gives way
+//!    to later ones that did not know of it. A plain "the wider interval wins" would bring back rows whose deletion
+//!    those later ones removed for good.
 //!
-//! The interval that is reached must be at least what the hot tier recorded. If nothing is recorded, the hot tier
+//! The second rule is right because at most one compaction of a partition runs at a time, so that a file which was
+//! never published is older than everything that was published without regard to it.
+//!
+//! The commit time that is reached must be at least what the hot tier recorded. If nothing is recorded, the hot tier
 //! has removed nothing on account of these files; then a hole is still an error, because a hot tier that was lost
 //! records nothing either.
 
@@ -41,22 +46,19 @@ pub(crate) fn rebuild(
     unreadable: &[(String, Error)],
     recorded: Option<Recorded>,
 ) -> Result<Rebuilt> {
-    let counting = drop_contained(published(footers));
-    let mut reached = CommitTime::ZERO;
-    let mut rebuilt =
-        Rebuilt { batches: Vec::new(), flushed_through: CommitTime::ZERO, deletions_complete_from: CommitTime::ZERO };
-    let mut beyond_a_hole = None;
-    for footer in counting {
-        let entry = footer.about.entry;
-        if entry.from != reached {
-            beyond_a_hole = Some(entry.path);
-            break;
-        }
-        reached = entry.through;
-        rebuilt.deletions_complete_from = rebuilt.deletions_complete_from.max(footer.about.deletions_complete_from);
-        rebuilt.batches.push(entry);
-    }
-    rebuilt.flushed_through = reached;
+    let counting = published(footers);
+    let chain = newest_chain(&counting);
+    let reached = chain.last().map_or(CommitTime::ZERO, |footer| footer.about.entry.through);
+    let rebuilt = Rebuilt {
+        batches: chain.iter().map(|footer| footer.about.entry.clone()).collect(),
+        flushed_through: reached,
+        deletions_complete_from: chain
+            .iter()
+            .map(|footer| footer.about.deletions_complete_from)
+            .fold(CommitTime::ZERO, CommitTime::max),
+    };
+    let beyond = counting.iter().map(|footer| &footer.about.entry).filter(|entry| entry.through > reached);
+    let beyond_a_hole = beyond.min_by_key(|entry| (entry.from, entry.number)).map(|entry| entry.path.clone());
     let wanted = recorded.map(|recorded| recorded.flushed_through);
     if wanted.is_some_and(|wanted| reached >= wanted) {
         return Ok(rebuilt);
@@ -118,25 +120,30 @@ fn is_proven(members: &[BatchFooter], counting: &[BatchFooter]) -> bool {
     })
 }
 
-/// Drops what another one contains; the rest in order of their intervals.
-fn drop_contained(mut footers: Vec<BatchFooter>) -> Vec<BatchFooter> {
-    // Earlier beginnings first, at equal ones the longer first, at equal intervals the higher number first: then
-    // whatever contains an interval comes before it.
-    footers.sort_by(|a, b| {
-        let key = |footer: &BatchFooter| {
-            let entry = &footer.about.entry;
-            (entry.from, std::cmp::Reverse(entry.through), std::cmp::Reverse(entry.number))
-        };
-        key(a).cmp(&key(b))
-    });
-    let mut reached: Option<CommitTime> = None;
-    footers.retain(|footer| {
-        let through = footer.about.entry.through;
-        let is_new = reached.is_none_or(|reached| through > reached);
-        reached = Some(reached.map_or(through, |reached| reached.max(through)));
-        is_new
-    });
-    footers
+/// The chain of intervals from zero that reaches furthest, and of those the one with the newest files.
+fn newest_chain(footers: &[BatchFooter]) -> Vec<&BatchFooter> {
+    let mut by_start: Vec<&BatchFooter> = footers.iter().collect();
+    by_start.sort_by_key(|footer| (footer.about.entry.from, footer.about.entry.number));
+    // For each commit time that a chain reaches, the best chain: the numbers of its files, newest first.
+    let mut best: BTreeMap<CommitTime, Vec<u64>> = [(CommitTime::ZERO, Vec::new())].into();
+    for footer in by_start {
+        let entry = &footer.about.entry;
+        if entry.through <= entry.from {
+            continue;
+        }
+        let Some(before) = best.get(&entry.from) else { continue };
+        let mut numbers = before.clone();
+        numbers.insert(numbers.partition_point(|number| *number > entry.number), entry.number);
+        let known = best.entry(entry.through).or_default();
+        if numbers > *known {
+            *known = numbers;
+        }
+    }
+    let numbers = best.pop_last().map(|(_, numbers)| numbers).unwrap_or_default();
+    let in_chain = |footer: &&BatchFooter| numbers.contains(&footer.about.entry.number);
+    let mut chain: Vec<_> = footers.iter().filter(in_chain).collect();
+    chain.sort_by_key(|footer| footer.about.entry.from);
+    chain
 }
 
 #[cfg(test)]

@@ -198,8 +198,7 @@ impl ManifestService {
         for _ in 0..ATTEMPTS_MAX {
             let stored = self.read(&storage, spec).await?;
             if let Some(loaded) = self.settle(&storage, spec, recorded, stored).await? {
-                self.cache.insert(cache_key(spec), loaded.clone());
-                return Ok(loaded);
+                return Ok(self.keep(spec, loaded));
             }
         }
         Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be read; try again")))
@@ -259,8 +258,7 @@ impl ManifestService {
                 stored.manifest.as_ref().and_then(|(bytes, _)| serde_json::from_slice(bytes).ok());
             let why = "that was asked for";
             if let Some(loaded) = self.rebuild_with(&storage, spec, recorded, &stored, found.as_ref(), why).await? {
-                self.cache.insert(cache_key(spec), loaded.clone());
-                return Ok(loaded);
+                return Ok(self.keep(spec, loaded));
             }
         }
         Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be rebuilt; try again")))
@@ -356,8 +354,16 @@ impl ManifestService {
             }
         };
         let loaded = Loaded::new(manifest, Some(tag), false);
-        self.cache.insert(cache_key(spec), loaded.clone());
-        Ok(loaded)
+        Ok(self.keep(spec, loaded))
+    }
+
+    /// Keeps a manifest in memory, and returns it. One that is newer, which somebody published meanwhile, stays.
+    fn keep(&self, spec: &PartitionSpec, loaded: Loaded) -> Loaded {
+        self.cache.entry(cache_key(spec)).and_upsert_with(|held| match held {
+            Some(held) if held.value().manifest.version > loaded.manifest.version => held.into_value(),
+            _ => loaded.clone(),
+        });
+        loaded
     }
 
     /// The manifest after an edit.

@@ -1,1 +1,156 @@
+use kalamdb_commons::manifest::{Batch, BatchStatus};
+use kalamdb_commons::schema::Column;
+use proptest::prelude::*;
 
+use super::*;
+use crate::testing::*;
+
+/// Statistics of files that were written, with their rows.
+async fn written(n: u64, columns: &Columns) -> (BatchStatistics, Vec<arrow::array::RecordBatch>) {
+    let world = World::new();
+    let service = service(&world.storages);
+    let spec = spec("memory", 1);
+    let mut loaded = service.load(&spec, None).await.unwrap();
+    let mut all = Vec::new();
+    for number in 1..=n {
+        let (from, through) = ((number as i64 - 1) * 100, number as i64 * 100);
+        let made = rows(columns, number, &some_rows(number, 1 + (number as usize * 7) % 40, from, through));
+        let batch = write(&world.storage("memory"), &spec, number, meta(columns, from, through), &made).await;
+        let edit = crate::Edit { add: vec![batch], flushed_through: CommitTime(through), ..Default::default() };
+        loaded = service.publish(&spec, &loaded, edit).await.unwrap();
+        all.push(made);
+    }
+    (BatchStatistics::new(loaded.manifest), all)
+}
+
+#[tokio::test]
+async fn pruning_keeps_every_batch_that_holds_the_value() {
+    let columns = all_columns();
+    let (statistics, all) = written(12, &columns).await;
+    let versions = versions(&columns);
+    assert_eq!((statistics.len(), statistics.is_empty()), (12, false));
+    let counts: Vec<u64> = statistics.row_counts().values().to_vec();
+    assert_eq!(counts, all.iter().map(|rows| rows.num_rows() as u64).collect::<Vec<_>>());
+    for (place, rows) in all.iter().enumerate() {
+        let ids = rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+        assert!(statistics.prune_by_id(&[RowId(ids.value(0))]).contains(&place));
+        for (at, column) in columns.iter().enumerate() {
+            for row in (0..rows.num_rows()).filter(|row| rows.column(at + 1).is_valid(*row)) {
+                let value = rows.column(at + 1).slice(row, 1);
+                let kept = statistics.prune_by_key(&[(column.id, column.column_type)], &[value], &versions);
+                assert!(kept.contains(&place), "{column:?}");
+            }
+        }
+    }
+    assert_eq!(statistics.prune_by_updated(CommitTime(101)..=CommitTime(200)), [1]);
+    assert!(statistics.prune_by_updated(CommitTime(1201)..=CommitTime::MAX).is_empty());
+    assert!(statistics.prune_by_id(&[]).is_empty());
+    assert!(statistics.prune_by_id(&[RowId(-100), RowId(100_000)]).is_empty());
+}
+
+#[tokio::test]
+async fn pruning_drops_what_is_proven_irrelevant() {
+    let columns: Columns = [column(1, "n", ColumnType::SmallInt, true)].into();
+    let (statistics, _) = written(3, &columns).await;
+    let made = statistics.column(ColumnId(1), ColumnType::SmallInt, &versions(&columns)).unwrap();
+    let max = made.maxes.as_any().downcast_ref::<Int16Array>().unwrap();
+    let greatest = (0..3).map(|at| max.value(at)).max().unwrap();
+    if greatest < i16::MAX {
+        let beyond: ArrayRef = Arc::new(Int16Array::from(vec![greatest + 1]));
+        let key = [(ColumnId(1), ColumnType::SmallInt)];
+        assert!(statistics.prune_by_key(&key, &[beyond], &versions(&columns)).is_empty());
+    }
+    assert_eq!(made.null_counts.len(), 3);
+    assert!(statistics.column(ColumnId(1), ColumnType::Json, &versions(&columns)).is_none());
+}
+
+fn one_range(then: ColumnType, min: Bound, max: Bound) -> (BatchStatistics, BTreeMap<SchemaVersion, Columns>) {
+    let columns: Columns = [column(1, "c", then, true)].into();
+    let range = ColumnRange { min: Some(min), max: Some(max), null_count: 3 };
+    let spec = spec("local", 1);
+    let batch = Batch {
+        path: "batch-0001.parquet".into(),
+        number: 1,
+        status: BatchStatus::Active,
+        from: CommitTime(0),
+        through: CommitTime(10),
+        min_updated: Some(CommitTime(1)),
+        max_updated: Some(CommitTime(10)),
+        min_id: Some(RowId(1)),
+        max_id: Some(RowId(9)),
+        row_count: 9,
+        tombstone_count: 0,
+        superseding_count: 0,
+        byte_size: 1,
+        schema_version: SchemaVersion(1),
+        incarnation: spec.incarnation,
+        columns: [(ColumnId(1), range)].into(),
+    };
+    let manifest = Manifest {
+        version: 1,
+        format_version: 1,
+        generated_at: String::new(),
+        max_batch: 1,
+        table_id: spec.table_id,
+        table: spec.table,
+        incarnation: spec.incarnation,
+        scope: spec.scope,
+        flushed_through: CommitTime(10),
+        deletions_complete_from: CommitTime(0),
+        batches: vec![batch],
+    };
+    (BatchStatistics::new(Arc::new(manifest)), versions(&columns))
+}
+
+#[test]
+fn bounds_of_a_column_that_was_retyped_are_used_only_if_they_still_mean_the_same() {
+    let int = || (Bound::Int(1), Bound::Int(5));
+    let cases = [
+        (ColumnType::SmallInt, int(), ColumnType::BigInt, true),
+        (ColumnType::BigInt, int(), ColumnType::SmallInt, false),
+        (ColumnType::Date, int(), ColumnType::Timestamp, false),
+        (ColumnType::Int, int(), ColumnType::Double, false),
+        (
+            ColumnType::Decimal(10, 2),
+            (Bound::Text("1".into()), Bound::Text("5".into())),
+            ColumnType::Decimal(10, 4),
+            false,
+        ),
+        (ColumnType::Decimal(10, 2), (Bound::Text("1".into()), Bound::Text("5".into())), ColumnType::Text, false),
+        (ColumnType::Text, (Bound::Text("1".into()), Bound::Text("5".into())), ColumnType::Text, true),
+    ];
+    for (then, (min, max), now, used) in cases {
+        let (statistics, versions) = one_range(then, min, max);
+        let made = statistics.column(ColumnId(1), now, &versions).unwrap();
+        assert_eq!(made.mins.is_valid(0), used, "{then} as {now}");
+        assert_eq!(made.maxes.is_valid(0), used, "{then} as {now}");
+        assert_eq!(made.mins.data_type(), &now.arrow());
+    }
+}
+
+#[test]
+fn a_column_that_a_batch_has_not_is_unknown() {
+    let (statistics, mut versions) = one_range(ColumnType::Int, Bound::Int(1), Bound::Int(5));
+    let added: Vec<Column> = vec![column(1, "c", ColumnType::Int, true), column(2, "d", ColumnType::Int, true)];
+    versions.insert(SchemaVersion(2), added.into());
+    let made = statistics.column(ColumnId(2), ColumnType::Int, &versions).unwrap();
+    assert!(made.mins.is_null(0) && made.maxes.is_null(0) && made.null_counts.is_null(0));
+    let value: ArrayRef = Arc::new(Int32Array::from(vec![77]));
+    assert_eq!(statistics.prune_by_key(&[(ColumnId(2), ColumnType::Int)], &[value], &versions), [0]);
+}
+
+proptest! {
+    #[test]
+    fn hostile_bounds_are_as_good_as_none(bound in prop_oneof![
+        any::<bool>().prop_map(Bound::Bool),
+        any::<i64>().prop_map(Bound::Int),
+        any::<f64>().prop_map(Bound::Float),
+        ".*".prop_map(Bound::Text),
+    ]) {
+        for column in all_columns().iter().filter(|column| column.column_type.is_comparable()) {
+            let (statistics, versions) = one_range(column.column_type, bound.clone(), bound.clone());
+            let made = statistics.column(ColumnId(1), column.column_type, &versions).unwrap();
+            prop_assert_eq!(made.mins.data_type(), &column.column_type.arrow());
+        }
+    }
+}
