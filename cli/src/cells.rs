@@ -61,7 +61,7 @@ fn timestamp(micros: i64) -> Option<String> {
 }
 
 fn time(micros: i64) -> Option<String> {
-    let seconds = u32::try_from(micros.checked_div(MICROS_PER_SECOND)?).ok()?;
+    let seconds = u32::try_from(micros.div_euclid(MICROS_PER_SECOND)).ok()?;
     let at = NaiveTime::from_num_seconds_from_midnight_opt(seconds, 0)?;
     Some(at.format("%H:%M:%S").to_string() + &fraction(micros))
 }

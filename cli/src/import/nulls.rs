@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use csv::{ByteRecord, Reader, ReaderBuilder, Writer};
+use csv::{ByteRecord, Reader, ReaderBuilder, WriterBuilder};
 
 /// Bytes that are translated at a time.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -34,7 +34,7 @@ impl<R: Read> Nulls<R> {
 
     /// Translates the next piece; an empty one is the end.
     fn translate(&mut self) -> io::Result<()> {
-        let mut writer = Writer::from_writer(std::mem::take(&mut self.piece));
+        let mut writer = WriterBuilder::new().flexible(true).from_writer(std::mem::take(&mut self.piece));
         let mut record = ByteRecord::new();
         let end = self.records.position().byte() + PIECE_BYTES as u64;
         while self.records.position().byte() < end && self.records.read_byte_record(&mut record)? {
