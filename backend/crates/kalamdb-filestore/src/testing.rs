@@ -162,7 +162,7 @@ pub(crate) fn rows(columns: &Columns, seed: u64, rows: &[Row]) -> RecordBatch {
     for column in columns.iter() {
         let number = |row: &Row| {
             let number = mix(seed, row.id as u64, column.id.0.into());
-            (!column.nullable || number % 5 != 0).then_some(number >> 3)
+            (!column.nullable || !number.is_multiple_of(5)).then_some(number >> 3)
         };
         arrays.push(values(column.column_type, &rows.iter().map(number).collect::<Vec<_>>()));
     }
@@ -189,8 +189,8 @@ pub(crate) fn some_rows(seed: u64, n: usize, from: i64, through: i64) -> Vec<Row
         .map(|at| {
             id += 1 + (mix(seed, at, 1) % 7) as i64;
             let updated = from + 1 + (mix(seed, at, 2) % (through - from) as u64) as i64;
-            let born = if mix(seed, at, 3) % 4 == 0 { updated.min(from) } else { updated };
-            Row { id, updated, deleted: mix(seed, at, 4) % 6 == 0, born }
+            let born = if mix(seed, at, 3).is_multiple_of(4) { updated.min(from) } else { updated };
+            Row { id, updated, deleted: mix(seed, at, 4).is_multiple_of(6), born }
         })
         .collect()
 }

@@ -6,6 +6,7 @@
 //! [`ErrorKind::Corrupt`](kalamdb_commons::ErrorKind::Corrupt) and named.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -176,7 +177,10 @@ impl BatchFile {
             .with_batch_size(total)
             .build()
             .map_err(|error| self.unreadable(error))?;
-        let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(|error| self.unreadable(error))?;
+        // Nothing tells whether a page's bytes are those that were written, and the decoders assert about some of them.
+        let batches = AssertUnwindSafe(stream.try_collect::<Vec<RecordBatch>>()).catch_unwind().await;
+        let batches = batches.map_err(|_| failure::corrupt(&self.path, "decoding it panicked"))?;
+        let batches = batches.map_err(|error| self.unreadable(error))?;
         self.arrange(&batches, &places, schema, total)
     }
 
@@ -250,6 +254,9 @@ impl BatchFile {
     }
 
     fn parse(&self, parquet: ParquetMetaData) -> Result<FileMetadata> {
+        if !lies_within(&parquet, self.entry.byte_size) {
+            return Err(failure::corrupt(&self.path, "its footer points outside of the file"));
+        }
         let footer = self.parse_footer(&parquet)?;
         let parquet = Arc::new(parquet);
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -435,6 +442,32 @@ fn select(parquet: &ParquetMetaData, rows: &[Range<u32>]) -> (Vec<usize>, RowSel
         start = end;
     }
     (row_groups, RowSelection::from_consecutive_ranges(ranges.into_iter(), chosen_rows))
+}
+
+/// Whether every part that the footer and the page indexes name lies within the file, and every page has rows.
+/// Parquet's decoders rely on that.
+fn lies_within(parquet: &ParquetMetaData, file_bytes: u64) -> bool {
+    let within = |start: i64, length: i64| {
+        let end = u64::try_from(start).ok().zip(u64::try_from(length).ok()).and_then(|(a, b)| a.checked_add(b));
+        end.is_some_and(|end| end <= file_bytes)
+    };
+    let columns = parquet.file_metadata().schema_descr().num_columns();
+    parquet.row_groups().iter().enumerate().all(|(index, group)| {
+        let pages_of = |column: usize| Some(parquet.offset_index()?.get(index)?.get(column)?.page_locations());
+        group.num_columns() == columns
+            && group.columns().iter().enumerate().all(|(column, chunk)| {
+                let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+                let pages = pages_of(column).map_or(&[][..], Vec::as_slice);
+                let firsts = pages.iter().map(|page| page.first_row_index);
+                within(start, chunk.compressed_size())
+                    && within(chunk.data_page_offset(), 0)
+                    && chunk.num_values() == group.num_rows()
+                    && pages.first().is_some_and(|first| first.first_row_index == 0)
+                    && firsts.is_sorted_by(|a, b| a < b)
+                    && pages.last().is_some_and(|last| last.first_row_index < group.num_rows())
+                    && pages.iter().all(|page| within(page.offset, page.compressed_page_size.into()))
+            })
+    })
 }
 
 /// The pages of the first column, from its page indexes; `None` if these contradict the row groups.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use kalamdb_commons::settings::{ColdSettings, StorageSettings};
 use kalamdb_commons::{Error, Result};
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
@@ -19,7 +19,9 @@ use super::{PutError, Tag};
 use crate::failure;
 
 /// Ranges at most this far apart are one request: its latency costs more than transferring that much.
-pub(super) const JOIN_GAP_BYTES: u64 = 1 << 20;
+pub(super) const JOIN_GAP_BYTES: u64 = 256 << 10;
+/// Requests for one read under way at once.
+const READS_PARALLEL: usize = 10;
 /// Uploads up to this size are one request, larger ones go in parts of this size.
 const PART_BYTES: usize = 8 << 20;
 /// Parts under way at once.
@@ -104,7 +106,10 @@ impl ObjectStorage {
     }
 
     pub(super) async fn read(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.store.get_ranges(&self.at(path)?, ranges).await.map_err(|error| match error {
+        let at = self.at(path)?;
+        let requests: Vec<_> = ranges.iter().map(|range| self.store.get_range(&at, range.clone())).collect();
+        let answers = futures::stream::iter(requests).buffered(READS_PARALLEL).try_collect().await;
+        answers.map_err(|error| match error {
             StoreError::NotFound { .. } => failure::corrupt(path, "the object is missing").with_source(error),
             _ => failure::object("reading", path, error),
         })

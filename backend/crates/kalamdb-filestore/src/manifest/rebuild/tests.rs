@@ -236,6 +236,24 @@ impl History {
         self.leftovers.extend(left.map(|(_, footer)| footer));
     }
 
+    fn shown(&self, rebuilt: &Rebuilt) -> Vec<String> {
+        let one = |f: &BatchFooter| {
+            format!(
+                "#{} ({}, {}] {:?} {:?}",
+                f.about.entry.number,
+                f.about.entry.from,
+                f.about.entry.through,
+                f.about.group,
+                self.content(f)
+            )
+        };
+        let mut all: Vec<String> = self.active.iter().map(|f| format!("active {}", one(f))).collect();
+        all.extend(self.leftovers.iter().map(|f| format!("left {}", one(f))));
+        all.push(format!("chain {:?}", rebuilt.batches.iter().map(|b| b.number).collect::<Vec<_>>()));
+        all.push(format!("{:?}", self.log));
+        all
+    }
+
     /// What a reader sees in these files.
     fn seen(&self, batches: &[Batch]) -> Content {
         let mut state = Content::new();
@@ -255,9 +273,9 @@ proptest! {
         let mut history = History::default();
         for step in 0..steps {
             let random = mix(seed, step, 1);
-            let crashes = mix(seed, step, 2) % 3 == 0;
+            let crashes = mix(seed, step, 2).is_multiple_of(3);
             history.commit(mix(seed, step, 5));
-            if mix(seed, step, 3) % 2 == 0 { history.flush(random, crashes) } else { history.compact(random, crashes) }
+            if mix(seed, step, 3).is_multiple_of(2) { history.flush(random, crashes) } else { history.compact(random, crashes) }
             // Removal takes away what it finds, one by one.
             let (removed, mut at) = (mix(seed, step, 4), 0);
             history.leftovers.retain(|_| { at += 1; removed >> (at % 60) & 3 != 0 });
@@ -272,7 +290,7 @@ proptest! {
                 reached = batch.through.0;
             }
             prop_assert!(reached == rebuilt.flushed_through.0 && reached >= published);
-            prop_assert_eq!(history.seen(&rebuilt.batches), history.truth(reached));
+            prop_assert_eq!(history.seen(&rebuilt.batches), history.truth(reached), "{:#?}", history.shown(&rebuilt));
         }
     }
 }

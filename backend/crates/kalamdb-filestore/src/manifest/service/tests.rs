@@ -66,6 +66,9 @@ impl Partition {
     }
 }
 
+/// What happens to a file's bytes; `None` removes it.
+type Damage = fn(Vec<u8>) -> Option<Vec<u8>>;
+
 /// All but when and as what version it was written.
 fn content(manifest: &Manifest) -> Manifest {
     Manifest { version: 0, generated_at: String::new(), ..manifest.clone() }
@@ -108,12 +111,12 @@ async fn the_manifest_in_memory_is_used_without_touching_storage() {
 #[tokio::test]
 async fn a_rebuilt_manifest_is_the_lost_one() {
     for storage in STORAGES {
-        let damages: Vec<(&str, Box<dyn Fn(Vec<u8>) -> Option<Vec<u8>>>)> = vec![
-            ("missing", Box::new(|_| None)),
-            ("empty", Box::new(|_| Some(Vec::new()))),
-            ("truncated", Box::new(|bytes| Some(bytes[..bytes.len() / 2].to_vec()))),
-            ("not JSON", Box::new(|_| Some(b"\0\xff\0".to_vec()))),
-            ("another thing", Box::new(|_| Some(b"{\"format_version\": 1, \"x\": []}".to_vec()))),
+        let damages: [(&str, Damage); 5] = [
+            ("missing", |_| None),
+            ("empty", |_| Some(Vec::new())),
+            ("truncated", |bytes| Some(bytes[..bytes.len() / 2].to_vec())),
+            ("not JSON", |_| Some(b"\0\xff\0".to_vec())),
+            ("another thing", |_| Some(b"{\"format_version\": 1, \"x\": []}".to_vec())),
         ];
         for (what, damage) in damages {
             let partition = Partition::new(storage).await;
@@ -136,7 +139,8 @@ async fn a_rebuilt_manifest_is_the_lost_one() {
 
 #[tokio::test]
 async fn a_manifest_that_contradicts_the_files_is_rebuilt() {
-    let changes: Vec<(&str, fn(&mut Manifest))> = vec![
+    type Change = fn(&mut Manifest);
+    let changes: [(&str, Change); 11] = [
         ("stale version", |manifest| manifest.version -= 1),
         ("stale watermark", |manifest| {
             manifest.batches.pop();
@@ -171,7 +175,7 @@ async fn a_manifest_that_contradicts_the_files_is_rebuilt() {
 #[tokio::test]
 async fn a_file_that_is_gone_fails_the_partition_by_name() {
     for storage in STORAGES {
-        let damages: [fn(Vec<u8>) -> Option<Vec<u8>>; 3] =
+        let damages: [Damage; 3] =
             [|_| None, |bytes| Some(bytes[..bytes.len() - 9].to_vec()), |bytes| Some(vec![7; bytes.len() + 1])];
         for damage in damages {
             let partition = Partition::new(storage).await;
@@ -462,7 +466,12 @@ async fn several_files_are_published_at_once() {
         let loaded = service.load(&partition.spec, partition.recorded()).await.unwrap();
         assert_eq!((loaded.manifest.flushed_through, loaded.manifest.max_batch), (CommitTime(30), 4));
         let second = write_small(&storage, &partition.spec, 5, 40, 50, Group::from((2, 2))).await;
-        let edit = Edit { add: vec![first, second], flushed_through: CommitTime(50), ..Edit::default() };
+        let edit = Edit {
+            add: vec![first, second],
+            flushed_through: CommitTime(50),
+            deletions_complete_from: CommitTime(20),
+            ..Edit::default()
+        };
         let published = service.publish(&partition.spec, &loaded, edit).await.unwrap();
         let rebuilt = partition.world.service().rebuild(&partition.spec, None).await.unwrap();
         assert_eq!(content(&rebuilt.manifest), content(&published.manifest));
