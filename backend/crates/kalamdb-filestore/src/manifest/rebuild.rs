@@ -3,8 +3,9 @@
 //! The rule, given the footers of all files of the incarnation:
 //!
 //! 1. Only complete groups count: files are published together or not at all. A group whose other files are gone
-//!    still counts if a file that counts begins or ends strictly inside of the group's interval, where one of the
-//!    group's own files ends: only compactions make such files, and they work on what was published.
+//!    still counts if a file that counts, with a higher number than the group's, begins or ends strictly inside of
+//!    the group's interval, where one of the group's own files ends: only a compaction of published files is such a
+//!    file. A higher number, because two flushes that a crash cut short may have the same inner boundaries.
 //! 2. Of what counts, a chain of intervals without hole or overlap from zero is taken: one that reaches furthest,
 //!    and of those the one with the newest files, by number. So the result of a compaction replaces its inputs, and
 //!    at equal intervals the higher number wins; but a compaction that a crash kept from being published gives way
@@ -109,11 +110,12 @@ fn published(footers: Vec<BatchFooter>) -> Vec<BatchFooter> {
     counting
 }
 
-/// Whether a file that counts has a boundary strictly inside of the interval of the group of these members.
+/// Whether a file that counts, and is later, has a boundary strictly inside of the interval of these members' group.
 fn is_proven(members: &[BatchFooter], counting: &[BatchFooter]) -> bool {
     members.iter().any(|member| {
         let (group, entry) = (member.about.group, &member.about.entry);
-        counting.iter().map(|footer| &footer.about.entry).any(|other| {
+        let last = entry.number + u64::from(group.size - group.position);
+        counting.iter().map(|footer| &footer.about.entry).filter(|other| other.number > last).any(|other| {
             (group.position > 1 && other.through == entry.from)
                 || (group.position < group.size && other.from == entry.through)
         })

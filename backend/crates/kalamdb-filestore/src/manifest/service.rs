@@ -86,8 +86,9 @@ pub struct Edit {
     pub retire: Vec<u64>,
     /// Numbers of archived batches whose files are gone, to be listed no longer.
     pub forget: Vec<u64>,
-    /// Numbers of active batches that a compaction is about to replace. All others stop being marked so.
-    pub compacting: Vec<u64>,
+    /// Numbers of active batches that a compaction is about to replace; all others stop being marked so. `None`
+    /// leaves the marks as they are.
+    pub compacting: Option<Vec<u64>>,
     /// The watermark, if it moves: it never goes back.
     pub flushed_through: CommitTime,
     /// From when on deletions are complete, if it moves: it never goes back.
@@ -378,13 +379,12 @@ impl ManifestService {
             if batch.status == BatchStatus::Archived {
                 continue;
             }
-            batch.status = if retire.remove(&batch.number) {
-                BatchStatus::Archived
-            } else if edit.compacting.contains(&batch.number) {
-                BatchStatus::Compacting
-            } else {
-                BatchStatus::Active
-            };
+            if retire.remove(&batch.number) {
+                batch.status = BatchStatus::Archived;
+            } else if let Some(compacting) = &edit.compacting {
+                let is_input = compacting.contains(&batch.number);
+                batch.status = if is_input { BatchStatus::Compacting } else { BatchStatus::Active };
+            }
         }
         if !retire.is_empty() {
             return Err(PublishError::Conflict);

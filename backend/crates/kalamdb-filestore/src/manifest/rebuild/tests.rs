@@ -121,6 +121,13 @@ fn an_unreadable_file_matters_unless_the_rest_reaches_what_was_flushed() {
 }
 
 #[test]
+fn an_earlier_flush_with_the_same_inner_boundary_proves_nothing() {
+    // 1 and 2 were complete and never published; of 3 and 4 only 3 is there, without what 4 holds.
+    let crashed = vec![footer(1, 0, 10, (1, 2)), footer(2, 10, 20, (2, 2)), footer(3, 0, 10, (1, 2))];
+    assert_eq!(numbers(crashed, None).unwrap(), [1, 2]);
+}
+
+#[test]
 fn a_compaction_that_was_never_published_gives_way() {
     // 4 merged 1 and 2 and crashed; then 5 merged 2 and 3, and 2 and 3 are gone.
     let crossing = vec![footer(1, 0, 10, ALONE), footer(4, 0, 20, ALONE), footer(5, 10, 30, ALONE)];

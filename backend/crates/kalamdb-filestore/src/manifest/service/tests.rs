@@ -270,7 +270,7 @@ async fn a_compaction_replaces_its_inputs() {
     for storage in STORAGES {
         let partition = Partition::new(storage).await;
         let (service, spec) = (&partition.service, &partition.spec);
-        let mark = Edit { compacting: vec![1, 2], ..Edit::default() };
+        let mark = Edit { compacting: Some(vec![1, 2]), ..Edit::default() };
         let marked = service.publish(spec, &partition.loaded, mark).await.unwrap();
         let status = |loaded: &Loaded| loaded.manifest.batches.iter().map(|b| (b.number, b.status)).collect::<Vec<_>>();
         use BatchStatus::{Active, Archived, Compacting};
