@@ -1,0 +1,282 @@
+//! A partition in memory: its hot counts, its overlay, and the cold views that somebody may still read.
+//!
+//! # What a reader does
+//!
+//! It enters a read point (hot snapshot, U), then asks each partition for [`Partition::view_at`] U: the newest cold
+//! view with F <= U. In that order nothing can be missed, because rows only move from hot to cold. The view gives
+//! its batches with their dead positions at U ([`view::ColdView::killed_at`]), and the hot snapshot gives the rows with
+//! `_updated > F`.
+//!
+//! # What moves the watermark
+//!
+//! A flush, and later compaction, publishes a manifest and then hands the new view to [`Partition::publish`]. Views
+//! that a reader still needs (those with F <= its U < the next F) stay. Appending to the overlay and publishing a view
+//! exclude each other through the state's lock.
+//!
+//! When you change what a view is made from, look at [`lookup`], which answers from the same parts for single rows,
+//! and at `flush`, which makes the next view.
+
+pub(crate) mod lookup;
+pub(crate) mod overlay;
+pub(crate) mod registry;
+pub(crate) mod view;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kalamdb_commons::ids::{CommitTime, PartitionId, Scope};
+use kalamdb_commons::schema::Table;
+use kalamdb_commons::{Error, Result};
+use kalamdb_filestore::PartitionSpec;
+use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
+use kalamdb_store::{Snapshot, rows};
+use overlay::{Kill, Overlay};
+use parking_lot::Mutex;
+use view::ColdView;
+
+use crate::commit::group::Effects;
+
+/// How many entries of the hot tier are read at a time.
+pub(crate) const SCAN_PAGE_ENTRIES: usize = 8_192;
+/// And how many bytes.
+pub(crate) const SCAN_PAGE_BYTES: usize = 4 << 20;
+
+/// What the hot tier of a partition holds, counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HotCount {
+    /// Current rows, deletions and not yet removed garbage included.
+    pub(crate) rows: u64,
+    /// The bytes of their values.
+    pub(crate) bytes: u64,
+    /// Of the rows, those that a flush made garbage and that are not removed yet.
+    pub(crate) garbage: u64,
+    /// The first commit since the last flush.
+    pub(crate) oldest: Option<CommitTime>,
+    /// The last commit.
+    pub(crate) last: CommitTime,
+}
+
+#[derive(Debug)]
+struct State {
+    record: PartitionRecord,
+    record_written: bool,
+    overlay: Overlay,
+    hot: HotCount,
+    /// Views by rising F; empty until the manifest is first needed.
+    views: VecDeque<Arc<ColdView>>,
+}
+
+/// A partition.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    id: PartitionId,
+    keys: KeySpace,
+    spec: PartitionSpec,
+    has_history: bool,
+    state: Mutex<State>,
+    loading: tokio::sync::Mutex<()>,
+    /// Held by whoever makes the next view or changes the record: one flush at a time.
+    maintenance: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Partition {
+    /// A partition as its record left it, or a new one. Its hot rows are counted by [`Self::recover_hot`].
+    pub(crate) fn new(table: &Table, scope: &Scope, record: Option<PartitionRecord>) -> Self {
+        let id = PartitionId { incarnation: table.incarnation, scope: scope.clone() };
+        let record_written = record.is_some();
+        let record = record.unwrap_or_else(|| PartitionRecord {
+            table: table.name.clone(),
+            manifest_version: 0,
+            flushed_through: CommitTime::ZERO,
+            reserved_batch: 0,
+            change_log_trimmed_through: CommitTime::ZERO,
+        });
+        Self {
+            keys: KeySpace::new(&table.name, table.id, &id),
+            spec: PartitionSpec {
+                table_id: table.id,
+                table: table.name.clone(),
+                incarnation: table.incarnation,
+                scope: scope.clone(),
+                storage: table.options.storage.clone(),
+            },
+            has_history: table.kind.has_history(),
+            state: Mutex::new(State {
+                record,
+                record_written,
+                overlay: Overlay::default(),
+                hot: HotCount::default(),
+                views: VecDeque::new(),
+            }),
+            loading: tokio::sync::Mutex::new(()),
+            maintenance: Arc::default(),
+            id,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &PartitionId {
+        &self.id
+    }
+
+    pub(crate) fn keys(&self) -> &KeySpace {
+        &self.keys
+    }
+
+    pub(crate) fn spec(&self) -> &PartitionSpec {
+        &self.spec
+    }
+
+    /// Whether it has a cold tier and keeps deletions; false for STREAM tables.
+    pub(crate) fn has_history(&self) -> bool {
+        self.has_history
+    }
+
+    /// The right to make the next view and to change the record.
+    pub(crate) async fn maintain(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.maintenance.clone().lock_owned().await
+    }
+
+    /// The record, as it is or will be stored.
+    pub(crate) fn record(&self) -> PartitionRecord {
+        self.state.lock().record.clone()
+    }
+
+    /// The record has been stored.
+    pub(crate) fn recorded(&self, record: PartitionRecord) {
+        let mut state = self.state.lock();
+        state.record = record;
+        state.record_written = true;
+    }
+
+    /// The record to store with the partition's first commit.
+    pub(crate) fn unwritten_record(&self) -> Option<PartitionRecord> {
+        let state = self.state.lock();
+        (!state.record_written).then(|| state.record.clone())
+    }
+
+    /// What the hot tier holds.
+    pub(crate) fn hot(&self) -> HotCount {
+        self.state.lock().hot
+    }
+
+    /// A group has been committed: called by the committer before it publishes the group's U.
+    pub(crate) fn committed(&self, effects: Effects) {
+        let mut state = self.state.lock();
+        state.record_written = true;
+        for kill in effects.kills {
+            state.overlay.push(kill);
+        }
+        let hot = &mut state.hot;
+        hot.rows = hot.rows.saturating_add_signed(effects.rows);
+        hot.bytes = hot.bytes.saturating_add_signed(effects.bytes);
+        hot.oldest = hot.oldest.or(effects.first);
+        hot.last = effects.last.unwrap_or(hot.last);
+    }
+
+    /// Counts the hot rows of a snapshot and rebuilds the overlay from them: at start, and after a commit whose
+    /// outcome was unknown.
+    pub(crate) async fn recover_hot(&self, snapshot: &dyn Snapshot) -> Result<()> {
+        let mut hot = HotCount::default();
+        let mut kills = Vec::new();
+        let prefix = keys::current_prefix(&self.keys);
+        let end = keys::prefix_end(&prefix);
+        let mut next = Some(prefix);
+        let flushed = self.record().flushed_through;
+        while let Some(start) = next {
+            let page = snapshot.scan(&start, &end, SCAN_PAGE_ENTRIES, SCAN_PAGE_BYTES).await?;
+            for (key, value) in &page.entries {
+                let header = rows::header(value)?;
+                hot.rows += 1;
+                hot.bytes += value.len() as u64;
+                hot.last = hot.last.max(header.updated);
+                if header.updated <= flushed {
+                    hot.garbage += 1;
+                } else {
+                    hot.oldest = Some(hot.oldest.map_or(header.updated, |oldest| oldest.min(header.updated)));
+                }
+                if header.born < header.updated {
+                    kills.push(Kill { row: keys::row_id_of(key)?, born: header.born, at: header.updated });
+                }
+            }
+            next = page.next;
+        }
+        let mut state = self.state.lock();
+        state.hot = hot;
+        state.overlay = Overlay::recovered(kills);
+        Ok(())
+    }
+
+    /// The newest cold view with F <= `through`. Reads the manifest if the partition is used for the first time
+    /// since the start; `cold` knows how.
+    pub(crate) async fn view_at(&self, through: CommitTime, cold: &view::ColdTier) -> Result<Arc<ColdView>> {
+        if let Some(view) = self.held_view(through)? {
+            return Ok(view);
+        }
+        let _single_flight = self.loading.lock().await;
+        if let Some(view) = self.held_view(through)? {
+            return Ok(view);
+        }
+        let view = cold.load(self).await?;
+        self.state.lock().views.push_back(view);
+        self.held_view(through)?.ok_or_else(|| Error::internal("a view was just loaded"))
+    }
+
+    /// Whether the manifest is in memory.
+    pub(crate) fn is_loaded(&self) -> bool {
+        !self.state.lock().views.is_empty()
+    }
+
+    fn held_view(&self, through: CommitTime) -> Result<Option<Arc<ColdView>>> {
+        let state = self.state.lock();
+        if state.views.is_empty() {
+            return Ok(None);
+        }
+        let found = state.views.iter().rev().find(|view| view.flushed_through() <= through);
+        match found {
+            Some(view) => Ok(Some(view.clone())),
+            None => Err(Error::internal(format!("no cold view of partition {} at {through} is held", self.id))),
+        }
+    }
+
+    /// Makes a view the newest. `oldest` is the least U that anybody reads at: older views that it does not need
+    /// are dropped, and with them the overlay's kills that only they needed.
+    pub(crate) fn publish(&self, view: Arc<ColdView>, oldest: CommitTime) {
+        let mut state = self.state.lock();
+        let flushed = view.flushed_through();
+        state.hot.oldest = (state.hot.last > flushed).then_some(CommitTime(flushed.0 + 1));
+        state.views.push_back(view);
+        forget_old_views(&mut state, oldest);
+    }
+
+    /// Drops views that nobody needs any more.
+    pub(crate) fn forget_old_views(&self, oldest: CommitTime) {
+        forget_old_views(&mut self.state.lock(), oldest);
+    }
+
+    /// Notes how many hot rows a flush turned into garbage, or that all of it has been removed.
+    pub(crate) fn set_garbage(&self, rows: u64) {
+        self.state.lock().hot.garbage = rows;
+    }
+
+    /// The kills of cold rows, for a view with `flushed`, in `(after, through]`.
+    fn kills(&self, flushed: CommitTime, after: CommitTime, through: CommitTime) -> Vec<Kill> {
+        let state = self.state.lock();
+        let kills = state.overlay.between(after, through).iter();
+        kills.filter(|kill| kill.kills_cold(flushed, through)).copied().collect()
+    }
+
+    /// How many kills the overlay holds.
+    pub(crate) fn overlay_len(&self) -> usize {
+        self.state.lock().overlay.len()
+    }
+}
+
+fn forget_old_views(state: &mut State, oldest: CommitTime) {
+    while state.views.get(1).is_some_and(|next| next.flushed_through() <= oldest) {
+        state.views.pop_front();
+    }
+    if let Some(first) = state.views.front() {
+        let flushed = first.flushed_through();
+        state.overlay.forget_through(flushed);
+    }
+}

@@ -1,0 +1,250 @@
+//! A cold view: one version of a partition's manifest with its files, and the dead positions of each.
+//!
+//! A position is dead because a later batch replaces the row (**superseded**), because the version is a deletion
+//! (**tombstone**), or because a hot version replaced it (**killed**, a function of the reader's U). The first two
+//! belong to the view and never change. Kills are located when a reader first needs them and kept, for the
+//! newest U seen, so that each is located once per view.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use kalamdb_commons::ids::{CommitTime, RowId};
+use kalamdb_commons::{Error, Result, manifest};
+use kalamdb_filestore::{BatchColumn, BatchFile, BatchStatistics, IoCounters, Loaded, ManifestService, Recorded};
+use kalamdb_store::keys::PartitionRecord;
+use roaring::RoaringBitmap;
+
+use super::Partition;
+
+/// A batch of a view.
+#[derive(Debug, Clone)]
+pub(crate) struct ColdBatch {
+    /// The file.
+    pub(crate) file: Arc<BatchFile>,
+    /// What the manifest says of it.
+    pub(crate) entry: Arc<manifest::Batch>,
+    /// Rows that a later batch replaces.
+    pub(crate) superseded: Arc<RoaringBitmap>,
+    /// Rows that are deletions.
+    pub(crate) tombstones: Arc<RoaringBitmap>,
+}
+
+impl ColdBatch {
+    /// The ids of the rows at some positions, in their order.
+    pub(crate) async fn ids_at(&self, positions: &RoaringBitmap, io: &Arc<IoCounters>) -> Result<Vec<RowId>> {
+        let positions: Vec<u32> = positions.iter().collect();
+        let rows = self.file.rows_at(&positions, &[BatchColumn::Id], io).await?;
+        Ok(rows.column(0).as_primitive::<Int64Type>().values().iter().map(|id| RowId(*id)).collect())
+    }
+
+    fn may_hold(&self, row: RowId) -> bool {
+        self.entry.min_id.is_some_and(|min| min <= row) && self.entry.max_id.is_some_and(|max| row <= max)
+    }
+}
+
+/// Where a row lies in a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The index of its batch in the view.
+    pub(crate) batch: usize,
+    /// Its position in the file.
+    pub(crate) position: u32,
+}
+
+/// Killed positions through a moment, one bitmap per batch.
+#[derive(Debug, Clone)]
+struct Killed {
+    through: CommitTime,
+    positions: Vec<Arc<RoaringBitmap>>,
+}
+
+/// One version of a partition's cold tier.
+#[derive(Debug)]
+pub(crate) struct ColdView {
+    /// The manifest; `None` if the partition never had one.
+    loaded: Option<Loaded>,
+    batches: Vec<ColdBatch>,
+    killed: tokio::sync::Mutex<Killed>,
+}
+
+impl ColdView {
+    fn new(loaded: Option<Loaded>, batches: Vec<ColdBatch>) -> Self {
+        let through = loaded.as_ref().map_or(CommitTime::ZERO, |loaded| loaded.manifest.flushed_through);
+        let positions = vec![Arc::default(); batches.len()];
+        Self { loaded, batches, killed: tokio::sync::Mutex::new(Killed { through, positions }) }
+    }
+
+    /// F.
+    pub(crate) fn flushed_through(&self) -> CommitTime {
+        self.loaded.as_ref().map_or(CommitTime::ZERO, |loaded| loaded.manifest.flushed_through)
+    }
+
+    /// The manifest, as it was loaded or published; `None` if the partition never had one.
+    pub(crate) fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.as_ref()
+    }
+
+    /// The active batches, in the order of their intervals.
+    pub(crate) fn batches(&self) -> &[ColdBatch] {
+        &self.batches
+    }
+
+    /// The batches' statistics in columns.
+    pub(crate) fn statistics(&self) -> Option<&Arc<BatchStatistics>> {
+        self.loaded.as_ref().map(|loaded| &loaded.statistics)
+    }
+
+    /// Where the newest cold version of each row lies. `rows` must be sorted; the answer is parallel to it.
+    pub(crate) async fn locate(&self, rows: &[RowId], io: &Arc<IoCounters>) -> Result<Vec<Option<Place>>> {
+        locate(&self.batches, rows, io).await
+    }
+
+    /// The positions of each batch that hot versions killed, for a reader at `through`.
+    pub(crate) async fn killed_at(
+        &self,
+        partition: &Partition,
+        through: CommitTime,
+        io: &Arc<IoCounters>,
+    ) -> Result<Vec<Arc<RoaringBitmap>>> {
+        let flushed = self.flushed_through();
+        let mut newest = self.killed.lock().await;
+        if through < newest.through {
+            // A reader older than what was located: its kills are fewer. It is rare, so nothing is kept.
+            let mut killed = vec![Arc::default(); self.batches.len()];
+            self.kill(&mut killed, &partition.kills(flushed, flushed, through), io).await?;
+            return Ok(killed);
+        }
+        let kills = partition.kills(flushed, newest.through, through);
+        if !kills.is_empty() {
+            let mut positions = newest.positions.clone();
+            self.kill(&mut positions, &kills, io).await?;
+            newest.positions = positions;
+        }
+        newest.through = through;
+        Ok(newest.positions.clone())
+    }
+
+    async fn kill(
+        &self,
+        positions: &mut [Arc<RoaringBitmap>],
+        kills: &[super::Kill],
+        io: &Arc<IoCounters>,
+    ) -> Result<()> {
+        let mut rows: Vec<RowId> = kills.iter().map(|kill| kill.row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        for (row, place) in rows.iter().zip(self.locate(&rows, io).await?) {
+            // A row that was born cold may have left the cold tier: compaction removes what is dead at F.
+            let Some(place) = place else {
+                tracing::debug!(%row, "a killed row is no longer in the cold tier");
+                continue;
+            };
+            Arc::make_mut(&mut positions[place.batch]).insert(place.position);
+        }
+        Ok(())
+    }
+}
+
+async fn locate(batches: &[ColdBatch], rows: &[RowId], io: &Arc<IoCounters>) -> Result<Vec<Option<Place>>> {
+    let mut places = vec![None; rows.len()];
+    let mut left: Vec<usize> = (0..rows.len()).collect();
+    for (index, batch) in batches.iter().enumerate().rev() {
+        if left.is_empty() {
+            break;
+        }
+        let asked: Vec<usize> = left.iter().copied().filter(|at| batch.may_hold(rows[*at])).collect();
+        if asked.is_empty() {
+            continue;
+        }
+        let ids: Vec<RowId> = asked.iter().map(|at| rows[*at]).collect();
+        for (at, position) in asked.iter().zip(batch.file.positions_of_ids(&ids, io).await?) {
+            places[*at] = position.map(|position| Place { batch: index, position });
+        }
+        left.retain(|at| places[*at].is_none());
+    }
+    Ok(places)
+}
+
+/// Makes views: the way to the cold tier.
+#[derive(Debug, Clone)]
+pub(crate) struct ColdTier {
+    manifests: Arc<ManifestService>,
+    /// What opening views read.
+    io: Arc<IoCounters>,
+}
+
+impl ColdTier {
+    pub(crate) fn new(manifests: ManifestService) -> Self {
+        Self { manifests: Arc::new(manifests), io: Arc::default() }
+    }
+
+    /// The manifests and, through them, the storages.
+    pub(crate) fn manifests(&self) -> &ManifestService {
+        &self.manifests
+    }
+
+    /// Reads a partition's manifest and opens its view. A partition that never reserved a batch number has no
+    /// cold tier of its own, and storage is not asked.
+    pub(crate) async fn load(&self, partition: &Partition) -> Result<Arc<ColdView>> {
+        let record = partition.record();
+        if record.reserved_batch == 0 {
+            return Ok(Arc::new(ColdView::new(None, Vec::new())));
+        }
+        let loaded = self.manifests.load(partition.spec(), recorded(&record)).await?;
+        let mut batches: Vec<ColdBatch> = Vec::new();
+        for entry in loaded.manifest.active() {
+            let batch = self.open(partition, entry.clone()).await?;
+            self.add(&mut batches, batch).await?;
+        }
+        Ok(Arc::new(ColdView::new(Some(loaded), batches)))
+    }
+
+    /// The view after a flush added one batch, and none was retired.
+    pub(crate) async fn extend(
+        &self,
+        partition: &Partition,
+        view: &ColdView,
+        loaded: Loaded,
+        added: manifest::Batch,
+    ) -> Result<Arc<ColdView>> {
+        let mut batches = view.batches.clone();
+        let batch = self.open(partition, added).await?;
+        self.add(&mut batches, batch).await?;
+        Ok(Arc::new(ColdView::new(Some(loaded), batches)))
+    }
+
+    async fn open(&self, partition: &Partition, entry: manifest::Batch) -> Result<ColdBatch> {
+        let storage = self.manifests.storages().get(&partition.spec().storage)?;
+        let file = BatchFile::open(&storage, partition.spec().path().as_str(), &entry);
+        let tombstones = match entry.tombstone_count {
+            0 => Arc::default(),
+            _ => Arc::new(file.footer(&self.io).await?.tombstones.clone()),
+        };
+        Ok(ColdBatch { file, entry: Arc::new(entry), superseded: Arc::default(), tombstones })
+    }
+
+    /// Appends a batch and marks what it supersedes: the newest older version of each of its superseding rows.
+    async fn add(&self, batches: &mut Vec<ColdBatch>, batch: ColdBatch) -> Result<()> {
+        if batch.entry.superseding_count > 0 {
+            let footer = batch.file.footer(&self.io).await?;
+            let rows = batch.ids_at(&footer.superseding, &self.io).await?;
+            for (row, place) in rows.iter().zip(locate(batches, &rows, &self.io).await?) {
+                let place = place.ok_or_else(|| {
+                    Error::corrupt(format!(
+                        "row {row} of {} replaces an older version that no earlier batch holds",
+                        batch.entry.path
+                    ))
+                })?;
+                Arc::make_mut(&mut batches[place.batch].superseded).insert(place.position);
+            }
+        }
+        batches.push(batch);
+        Ok(())
+    }
+}
+
+/// What the hot tier remembers of a partition's manifest, as the manifest service takes it.
+pub(crate) fn recorded(record: &PartitionRecord) -> Option<Recorded> {
+    (record.manifest_version > 0).then(|| (record.manifest_version, record.flushed_through).into())
+}

@@ -1,0 +1,8 @@
+//! Tables as DataFusion sees them: the only module that knows its provider traits.
+
+mod cold;
+mod hot;
+pub(crate) mod provider;
+
+pub(crate) use hot::Missing;
+pub(crate) use provider::{Exposure, PartitionTable, exposed};
