@@ -1,7 +1,10 @@
 //! What a statement cost, counted where the cost arises.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kalamdb_commons::clock::Stopwatch;
+use kalamdb_filestore::IoCounters;
 use serde::Serialize;
 
 macro_rules! counters {
@@ -9,7 +12,9 @@ macro_rules! counters {
         /// Counters of one statement. Shared with everything that works for it.
         #[derive(Debug, Default)]
         pub struct StatementStats {
-            started: Option<kalamdb_commons::clock::Stopwatch>,
+            started: Option<Stopwatch>,
+            /// What was read from the cold tier.
+            pub io: Arc<IoCounters>,
             $($(#[$doc])* pub $name: AtomicU64,)*
         }
 
@@ -18,6 +23,10 @@ macro_rules! counters {
         pub struct StatsSnapshot {
             /// Milliseconds since the statement began.
             pub execution_ms: f64,
+            /// Bytes asked of storage.
+            pub bytes_read: u64,
+            /// Requests to storage.
+            pub storage_requests: u64,
             $($(#[$doc])* pub $name: u64,)*
         }
 
@@ -26,6 +35,8 @@ macro_rules! counters {
             pub fn snapshot(&self) -> StatsSnapshot {
                 StatsSnapshot {
                     execution_ms: self.started.map_or(0.0, |started| started.elapsed_ms()),
+                    bytes_read: self.io.bytes(),
+                    storage_requests: self.io.requests(),
                     $($name: self.$name.load(Ordering::Relaxed),)*
                 }
             }
@@ -44,10 +55,6 @@ counters! {
     batches_pruned_by_bloom_filter,
     /// Of them, opened.
     batches_read,
-    /// Bytes read from batch files.
-    bytes_read,
-    /// Requests to storage.
-    storage_requests,
     /// Partitions whose manifest was in memory.
     manifest_cache_hits,
     /// Partitions whose manifest was read from storage.
@@ -57,7 +64,7 @@ counters! {
 impl StatementStats {
     /// Counters of a statement that begins now.
     pub fn begin() -> Self {
-        Self { started: Some(kalamdb_commons::clock::Stopwatch::start()), ..Self::default() }
+        Self { started: Some(Stopwatch::start()), ..Self::default() }
     }
 
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
