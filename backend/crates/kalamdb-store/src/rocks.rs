@@ -49,6 +49,8 @@ type Gate = RwLock<Option<Arc<DB>>>;
 pub struct RocksShard {
     gate: Arc<Gate>,
     shared: Arc<Shared>,
+    /// Held while scrubbing, of which there is one at a time.
+    scrubbing: tokio::sync::Mutex<()>,
 }
 
 /// What operations need besides the database itself.
@@ -94,7 +96,8 @@ impl RocksShard {
             commits: AtomicU64::new(0),
             snapshots: Arc::default(),
         };
-        Ok(Arc::new(Self { gate: Arc::new(RwLock::new(Some(Arc::new(db)))), shared: Arc::new(shared) }))
+        let gate = Arc::new(RwLock::new(Some(Arc::new(db))));
+        Ok(Arc::new(Self { gate, shared: Arc::new(shared), scrubbing: tokio::sync::Mutex::new(()) }))
     }
 
     /// Runs `work` on a blocking thread, with the gate held until it is done even if nobody waits for it.

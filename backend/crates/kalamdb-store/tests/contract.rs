@@ -38,6 +38,7 @@ promises! {
     the_epoch_grows_at_each_opening
     scrubbing_removes_what_it_names_and_nothing_else
     scrubbing_waits_for_older_snapshots_and_keeps_them_stable
+    scrubbing_says_that_a_snapshot_is_in_the_way
     everything_after_closing_says_closed
     usage_and_counters_are_told
     commits_from_many_tasks_are_all_there
@@ -75,7 +76,10 @@ mod promise {
         store.commit(store.token(), batch).await.unwrap();
         assert_eq!(snapshot.get(b"a").await.unwrap().unwrap(), "old");
         assert_eq!(snapshot.get(b"c").await.unwrap(), None);
-        assert_eq!(snapshot.scan(b"a", b"z", 10, 1000).await.unwrap().entries.len(), 2);
+        let page = snapshot.scan(b"a", b"z", 10, 1000).await.unwrap();
+        assert_eq!(page.entries, [("a".into(), "old".into()), ("b".into(), Bytes::from("old"))]);
+        let found = snapshot.get_many(&["b".into(), "c".into()]).await.unwrap();
+        assert_eq!(found, [Some(Bytes::from("old")), None]);
         assert_eq!(contents(&*store).await, ["a=new", "c=new"]);
     }
 
@@ -176,6 +180,17 @@ mod promise {
         drop(snapshot);
         scrub.await.unwrap().unwrap();
         assert_eq!(contents(&*store).await, ["b=2"]);
+    }
+
+    pub(crate) async fn scrubbing_says_that_a_snapshot_is_in_the_way(store: Store, _: &dyn Fn() -> Store) {
+        put_all(&*store, &[("a", "1"), ("b", "2")]).await;
+        let snapshot = store.snapshot().await.unwrap();
+        let outcome = store.scrub(b"a").await;
+        assert!(matches!(outcome, Err(StoreError::SnapshotsHeld { snapshots: 1 })), "{outcome:?}");
+        assert_eq!(contents(&*store).await, ["b=2"], "removed for new readers nevertheless");
+        assert_eq!(snapshot.get(b"a").await.unwrap().unwrap(), "1");
+        drop(snapshot);
+        store.scrub(b"a").await.unwrap();
     }
 
     pub(crate) async fn everything_after_closing_says_closed(store: Store, _: &dyn Fn() -> Store) {

@@ -3,7 +3,8 @@
 //! Bytes of a key lie in the log, in data files, and, as first and last keys of data files, in the list of files.
 //! So: remove the keys, wait for older snapshots, move everything from the log to data files, rewrite every data
 //! file that reaches into the range, make the list of files be written once more after that change, and see each
-//! of the old files gone.
+//! of the old files gone. RocksDB's own compactions rest meanwhile: one that ran beside ours could carry bytes of
+//! the range into a new file that nobody looks at.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,10 +21,12 @@ use crate::error::{Result, StoreError};
 use crate::keys;
 
 /// How long readers from before the removal are waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often, and how many times, the directory is looked at for files that are being removed.
 const POLL: Duration = Duration::from_millis(20);
 const POLLS_MAX: usize = 500;
+/// How long a compaction that is under way is waited for.
+const COMPACTION_US_MAX: u64 = 120_000_000;
 
 const SCRUBBING: &str = "scrubbing";
 
@@ -34,6 +37,7 @@ impl RocksShard {
         }
         let ranges: Vec<_> = prefixes.into_iter().map(|prefix| (keys::prefix_end(&prefix), prefix)).collect();
         let ranges: Vec<_> = ranges.into_iter().map(|(end, start)| (start, end)).collect();
+        let _alone = self.scrubbing.lock().await;
         let removed = ranges.clone();
         self.run(move |shared, db| shared.remove(db, &removed)).await?;
         let snapshots = &self.shared.snapshots;
@@ -76,6 +80,7 @@ impl Shared {
     fn rewrite(&self, db: &DB, ranges: &[(Bytes, Bytes)]) -> Result<BTreeSet<String>> {
         let mut doomed = self.files(|name| name.ends_with(".log"))?;
         flush(db)?;
+        let resting = Resting::new(db)?;
         let before = reaching_into(db, ranges)?;
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(true);
@@ -88,6 +93,7 @@ impl Shared {
         if let Some(file) = before.iter().find(|file| live.contains(*file)) {
             return Err(StoreError::Io { doing: SCRUBBING, cause: format!("{file} was not rewritten") });
         }
+        drop(resting);
         doomed.extend(before.iter().map(|name| name.trim_start_matches('/').to_owned()));
         // The list of files is written anew at a change, as it was before that change: one more is needed.
         doomed.extend(self.files(|name| name.starts_with("MANIFEST-"))?);
@@ -101,7 +107,7 @@ impl Shared {
     /// Has obsolete files removed, and counts those of `doomed` that are still there.
     fn purge(&self, db: &DB, doomed: &BTreeSet<String>) -> Result<usize> {
         let failed = |e| failed(SCRUBBING, &e);
-        db.wait_for_compact(&WaitForCompactOptions::default()).map_err(failed)?;
+        wait_for_compactions(db)?;
         db.disable_file_deletions().map_err(failed)?;
         // Allowing it again removes at once whatever may be removed.
         db.enable_file_deletions().map_err(failed)?;
@@ -120,6 +126,34 @@ impl Shared {
         }
         Ok(names)
     }
+}
+
+/// As long as it lives, RocksDB starts no compactions of the shard's data by itself.
+struct Resting<'a>(&'a DB);
+
+impl<'a> Resting<'a> {
+    fn new(db: &'a DB) -> Result<Self> {
+        db.set_options(&[("disable_auto_compactions", "true")]).map_err(|e| failed(SCRUBBING, &e))?;
+        let resting = Self(db);
+        wait_for_compactions(db)?;
+        Ok(resting)
+    }
+}
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.set_options(&[("disable_auto_compactions", "false")]) {
+            // The next opening compacts again: the setting is not taken from the last one.
+            tracing::error!(%error, "RocksDB's compactions could not be started again");
+        }
+    }
+}
+
+/// Waits for those that are under way.
+fn wait_for_compactions(db: &DB) -> Result<()> {
+    let mut options = WaitForCompactOptions::default();
+    options.set_timeout(COMPACTION_US_MAX);
+    db.wait_for_compact(&options).map_err(|e| failed(SCRUBBING, &e))
 }
 
 /// Both families: the log of one is kept while the other has data in it.
