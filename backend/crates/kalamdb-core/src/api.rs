@@ -55,8 +55,8 @@ pub struct IdempotencyKey {
 /// What is known of an idempotency key.
 #[derive(Debug)]
 pub enum Replay {
-    /// Never seen: run the request. The claim must be held until the answer is stored, or dropped on failure.
-    Fresh,
+    /// Not carried out to its end yet: run the request, and hold the claim until the answer is stored.
+    Fresh(crate::IdempotencyClaim),
     /// Carried out before.
     Answer {
         /// The HTTP-independent status number that was stored.

@@ -1,8 +1,37 @@
-//! The engine.
+//! The engine: catalog, commits, partitions, queries, changes, flush, jobs.
+//!
+//! A row's way: [`engine`] takes a statement; [`dml`] turns it into a write set; [`commit`] makes that durable and
+//! visible in one order; [`flush`] moves it into history; [`query`] and [`tables`] read both tiers as one.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`api`], [`stats`] | what the server says to the engine and hears back |
+//! | [`engine`] | opening, closing, requests, accounts, schema changes, upkeep |
+//! | [`catalog`], [`system`], [`functions`] | what exists; what the server shows of itself; functions of our own |
+//! | [`commit`] | the committer, read points, locks |
+//! | [`partition`] | a partition in memory: counts, overlay, cold views, lookups |
+//! | [`dml`] | INSERT, UPDATE, DELETE, transactions |
+//! | [`query`], [`tables`] | planning and running queries; partitions as DataFusion sees them |
+//! | [`flush`], [`jobs`] | from hot to cold; the job runner |
+//!
+//! When you change how a version is found (hot row, overlay, cold view), these must agree: `tables::provider` for
+//! scans, `partition::lookup` for single rows, `flush` for what is written, `commit::group` for what is compared.
 
 pub mod api;
 pub mod catalog;
+pub(crate) mod commit;
+pub(crate) mod dml;
+pub mod engine;
+pub(crate) mod flush;
 pub mod functions;
 pub mod jobs;
+pub(crate) mod partition;
+pub(crate) mod query;
 pub mod stats;
 pub mod system;
+pub(crate) mod tables;
+
+pub use engine::Engine;
+pub use engine::execution::Execution;
+pub use engine::idempotency::IdempotencyClaim;
+pub use engine::import::Import;

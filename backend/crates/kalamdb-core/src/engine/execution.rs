@@ -1,0 +1,363 @@
+//! A request: its statements, one after the other, and the transaction that they may open.
+//!
+//! Statements that fail end the request; earlier ones stay, later ones are not run. A transaction that is still open
+//! at the end is rolled back, with an error. Dropping the execution or a result stream cancels what is running.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use futures::StreamExt;
+use kalamdb_commons::ids::NamespaceId;
+use kalamdb_commons::schema::{Actor, Role, Table};
+use kalamdb_commons::types::SchemaRef;
+use kalamdb_commons::{Error, Result};
+use kalamdb_sql::{Parsed, Statement};
+use sqlparser::ast::{Query, SetExpr};
+
+use super::Engine;
+use super::accounts::DEFAULT_NAMESPACE;
+use super::idempotency::Progress;
+use crate::api::{ColumnFlags, Outcome, OutcomeResult, Rows, SqlRequest, Verb};
+use crate::catalog::ddl::is_ddl;
+use crate::commit::readers::ReadPoint;
+use crate::dml::{self, Affected, Dml, Transaction};
+use crate::query::scope::Access;
+use crate::query::{self, StatementScope, plan_error};
+use crate::stats::StatementStats;
+
+/// A request being carried out.
+pub struct Execution {
+    engine: Arc<Engine>,
+    request: SqlRequest,
+    namespace: NamespaceId,
+    statements: VecDeque<Parsed>,
+    transaction: Option<Transaction>,
+    progress: Option<Progress>,
+}
+
+impl Engine {
+    /// Parses a request and makes it ready to run, statement by statement.
+    ///
+    /// # Errors
+    /// If the text is not SQL, is over a limit, or uses more or fewer parameters than are given.
+    pub async fn execute(self: &Arc<Self>, request: SqlRequest) -> Result<Execution> {
+        let limits = &self.settings().limits;
+        if request.params.len() > limits.params_max {
+            return Err(Error::invalid_parameter(format!(
+                "{} parameters were given; at most {} are allowed (limits.params_max)",
+                request.params.len(),
+                limits.params_max
+            )));
+        }
+        let statements = kalamdb_sql::parse(&request.sql, limits)?;
+        let used = statements.iter().map(|parsed| parsed.params).max().unwrap_or(0);
+        if used != request.params.len() {
+            return Err(Error::invalid_parameter(format!(
+                "the request uses {used} parameters, but {} were given",
+                request.params.len()
+            )));
+        }
+        let namespace = NamespaceId::new(request.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE))?;
+        let progress = match &request.idempotency {
+            Some(key) => Some(self.progress_of(&request.actor, key).await?),
+            None => None,
+        };
+        Ok(Execution {
+            engine: self.clone(),
+            request,
+            namespace,
+            statements: statements.into(),
+            transaction: None,
+            progress,
+        })
+    }
+}
+
+impl Execution {
+    /// How many statements are left.
+    pub fn remaining(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// Runs the next statement; `None` when all have been run. A stream in the outcome before must have been
+    /// consumed or dropped.
+    pub async fn next(&mut self) -> Option<Result<Outcome>> {
+        let Some(parsed) = self.statements.pop_front() else {
+            return self.transaction.take().map(|_| {
+                Err(Error::invalid_sql("the transaction was still open at the end of the request; it was rolled back"))
+            });
+        };
+        let seconds = self.engine.settings().limits.statement_timeout_seconds;
+        let outcome = match tokio::time::timeout(Duration::from_secs(seconds), self.run(parsed)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::timeout(format!(
+                "the statement ran longer than {seconds} s (limits.statement_timeout_seconds)"
+            ))),
+        };
+        if outcome.is_err() {
+            self.statements.clear();
+            self.transaction = None;
+        }
+        Some(outcome.map(|result| Outcome { result, as_user: self.request.actor.user.clone() }))
+    }
+
+    fn actor(&self) -> &Actor {
+        &self.request.actor
+    }
+
+    fn scope_at(&self, point: Arc<ReadPoint>, stats: &Arc<StatementStats>) -> StatementScope {
+        StatementScope {
+            engine: self.engine.clone(),
+            actor: self.actor().clone(),
+            namespace: self.namespace.clone(),
+            point,
+            writes: None,
+            stats: stats.clone(),
+        }
+    }
+
+    /// The circumstances of a statement that reads: the transaction's moment and writes, or a new moment.
+    fn scope(&self, stats: &Arc<StatementStats>) -> StatementScope {
+        match &self.transaction {
+            Some(open) => {
+                let mut scope = self.scope_at(open.point.clone(), stats);
+                scope.writes = Some(open.writes());
+                scope
+            }
+            None => self.scope_at(self.engine.committer().readers().enter(), stats),
+        }
+    }
+
+    async fn run(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
+        let stats = Arc::new(StatementStats::begin());
+        if self.transaction.is_some() && !may_be_in_transaction(&parsed.statement) {
+            return Err(Error::invalid_sql(
+                "only queries and INSERT, UPDATE and DELETE may stand between BEGIN and COMMIT",
+            ));
+        }
+        match parsed.statement {
+            Statement::Query(query) => self.query(*query, &stats).await,
+            Statement::Explain { analyze, verbose, statement } => {
+                self.explain(*statement, analyze, verbose, &stats).await
+            }
+            Statement::Insert(insert) => self.write(Dml::Insert(insert), &stats).await,
+            Statement::Update(update) => self.write(Dml::Update(update), &stats).await,
+            Statement::Delete(delete) => self.write(Dml::Delete(delete), &stats).await,
+            Statement::Begin => self.begin(),
+            Statement::Commit => self.commit(&stats).await,
+            Statement::Rollback => self.rollback(),
+            Statement::Use { namespace } => self.use_namespace(&namespace),
+            Statement::Show(show) => {
+                let batch = self.engine.show(&self.scope(&stats), &show).await?;
+                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+            }
+            Statement::Describe { table } => {
+                let batch = self.engine.describe(&self.scope(&stats), &table)?;
+                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+            }
+            Statement::Flush(flush) => {
+                self.require(Role::Dba, "STORAGE FLUSH")?;
+                let message = self.engine.flush_statement(&self.scope(&stats), &flush).await?;
+                Ok(OutcomeResult::Done { message })
+            }
+            Statement::KillJob { job } => {
+                self.require(Role::Dba, "KILL JOB")?;
+                let message = self.engine.kill_job(&job).await?;
+                Ok(OutcomeResult::Done { message })
+            }
+            statement if is_ddl(&statement) => {
+                self.require(Role::Dba, "schema and account changes")?;
+                let scope = self.scope(&stats);
+                let message = self.engine.change_schema(&scope, statement, &self.request.params).await?;
+                Ok(OutcomeResult::Done { message })
+            }
+            _ => Err(Error::internal("a statement that nothing carries out")),
+        }
+    }
+
+    fn require(&self, role: Role, what: &str) -> Result<()> {
+        if self.actor().role >= role {
+            return Ok(());
+        }
+        Err(Error::permission_denied(format!("Permission denied: {what} requires the role {} or above", role.as_str())))
+    }
+
+    async fn query(&mut self, mut query: Query, stats: &Arc<StatementStats>) -> Result<OutcomeResult> {
+        self.engine.constants(self.actor(), &self.request.params).apply(&mut query)?;
+        let scope = self.scope(stats);
+        if let Some((table, rows)) = query::point::answer(&scope, &query).await? {
+            let schema = rows.schema();
+            let flags = flags_of(&schema, Some(&table));
+            let batches = futures::stream::once(async { Ok(rows) }).boxed();
+            return Ok(OutcomeResult::Rows(Rows { schema, flags, batches, stats: stats.clone() }));
+        }
+        let only = only_table(&scope, &query);
+        let plan = self.engine.planner().plan(&scope, query).await?;
+        let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
+        let flags = flags_of(&schema, only.as_deref());
+        let batches = query::stream::run(&scope, &plan).await?;
+        Ok(OutcomeResult::Rows(Rows { schema, flags, batches, stats: stats.clone() }))
+    }
+
+    async fn explain(
+        &mut self,
+        statement: Statement,
+        analyze: bool,
+        verbose: bool,
+        stats: &Arc<StatementStats>,
+    ) -> Result<OutcomeResult> {
+        let Statement::Query(query) = statement else {
+            return Err(Error::invalid_sql("EXPLAIN is implemented for queries only"));
+        };
+        let mut query = *query;
+        self.engine.constants(self.actor(), &self.request.params).apply(&mut query)?;
+        let scope = self.scope(stats);
+        let plan = self.engine.planner().plan(&scope, query).await?;
+        let plan = LogicalPlanBuilder::from(plan)
+            .explain(verbose, analyze)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|error| plan_error(error, "EXPLAIN"))?;
+        let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
+        let batches = query::stream::run(&scope, &plan).await?;
+        let flags = flags_of(&schema, None);
+        Ok(OutcomeResult::Rows(Rows { schema, flags, batches, stats: stats.clone() }))
+    }
+
+    async fn write(&mut self, statement: Dml, stats: &Arc<StatementStats>) -> Result<OutcomeResult> {
+        let verb = statement.verb();
+        if let Some(rows) = self.progress.as_mut().and_then(|progress| progress.already_done(verb)) {
+            return Ok(OutcomeResult::Affected { verb, rows, returning: None, stats: stats.clone() });
+        }
+        let statement = self.with_constants(statement)?;
+        let affected = match self.transaction.take() {
+            Some(mut open) => {
+                let mut scope = self.scope_at(open.point.clone(), stats);
+                scope.writes = Some(open.writes());
+                let affected = open.run(&scope, &statement).await?;
+                self.transaction = Some(open);
+                if let Some(progress) = &mut self.progress {
+                    progress.pending(verb, affected.rows);
+                }
+                affected
+            }
+            None => {
+                let readers = self.engine.committer().readers().clone();
+                let at = || self.scope_at(readers.enter(), stats);
+                let records = |rows| match &self.progress {
+                    Some(progress) => progress.records_after(verb, rows),
+                    None => Ok(Vec::new()),
+                };
+                let affected = dml::run(at, &statement, records).await?;
+                if let Some(progress) = &mut self.progress {
+                    progress.done(verb, affected.rows);
+                }
+                affected
+            }
+        };
+        Ok(answer(verb, affected, stats))
+    }
+
+    fn with_constants(&self, mut statement: Dml) -> Result<Dml> {
+        let constants = self.engine.constants(self.actor(), &self.request.params);
+        match &mut statement {
+            Dml::Insert(insert) => constants.apply_to_insert(insert)?,
+            Dml::Update(update) => {
+                update.assignments.iter_mut().try_for_each(|(_, expr)| constants.apply(expr))?;
+                constants.apply(&mut update.filter)?;
+                constants.apply(&mut update.returning)?;
+            }
+            Dml::Delete(delete) => {
+                constants.apply(&mut delete.filter)?;
+                constants.apply(&mut delete.returning)?;
+            }
+        }
+        Ok(statement)
+    }
+
+    fn begin(&mut self) -> Result<OutcomeResult> {
+        if self.transaction.is_some() {
+            return Err(Error::invalid_sql("a transaction is open already"));
+        }
+        self.transaction = Some(Transaction::begin(self.engine.committer().readers().enter()));
+        Ok(OutcomeResult::Done { message: "Transaction started".to_owned() })
+    }
+
+    async fn commit(&mut self, stats: &Arc<StatementStats>) -> Result<OutcomeResult> {
+        let Some(open) = self.transaction.take() else {
+            return Err(Error::invalid_sql("there is no open transaction to commit"));
+        };
+        if open.point.age().as_secs() >= self.engine.settings().limits.snapshot_age_max_seconds {
+            return Err(Error::timeout("the transaction held its snapshot too long (limits.snapshot_age_max_seconds)"));
+        }
+        let records = match &self.progress {
+            Some(progress) => progress.records_at_commit()?,
+            None => Vec::new(),
+        };
+        let readers = self.engine.committer().readers().clone();
+        open.commit(|| self.scope_at(readers.enter(), stats), records).await?;
+        if let Some(progress) = &mut self.progress {
+            progress.committed();
+        }
+        Ok(OutcomeResult::Done { message: "Transaction committed".to_owned() })
+    }
+
+    fn rollback(&mut self) -> Result<OutcomeResult> {
+        if self.transaction.take().is_none() {
+            return Err(Error::invalid_sql("there is no open transaction to roll back"));
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.rolled_back();
+        }
+        Ok(OutcomeResult::Done { message: "Transaction rolled back".to_owned() })
+    }
+
+    fn use_namespace(&mut self, name: &str) -> Result<OutcomeResult> {
+        let namespace = NamespaceId::new(name)?;
+        if self.engine.catalog().namespace(&namespace).is_none() {
+            return Err(Error::not_found(format!("namespace '{namespace}' does not exist")));
+        }
+        self.namespace = namespace;
+        Ok(OutcomeResult::Done { message: format!("Using namespace '{name}'") })
+    }
+}
+
+fn may_be_in_transaction(statement: &Statement) -> bool {
+    use Statement as S;
+    matches!(
+        statement,
+        S::Query(_) | S::Explain { .. } | S::Insert(_) | S::Update(_) | S::Delete(_) | S::Begin | S::Commit | S::Rollback
+    )
+}
+
+fn answer(verb: Verb, affected: Affected, stats: &Arc<StatementStats>) -> OutcomeResult {
+    let returning = affected.returning.map(|batch| in_memory(batch, stats));
+    OutcomeResult::Affected { verb, rows: affected.rows, returning, stats: stats.clone() }
+}
+
+/// A result set that is there already.
+fn in_memory(batch: RecordBatch, stats: &Arc<StatementStats>) -> Rows {
+    let schema = batch.schema();
+    let flags = flags_of(&schema, None);
+    Rows { schema, flags, batches: futures::stream::once(async { Ok(batch) }).boxed(), stats: stats.clone() }
+}
+
+/// The one table that a query reads, if it is one: its columns are then known by name.
+fn only_table(scope: &StatementScope, query: &Query) -> Option<Arc<Table>> {
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let (name, _) = query::point::only_table(select)?;
+    scope.table(&name, Access::Read).ok()
+}
+
+fn flags_of(schema: &SchemaRef, table: Option<&Table>) -> Vec<ColumnFlags> {
+    let flags = schema.fields().iter().map(|field| {
+        let known = table.and_then(|table| Some((table, table.column(field.name())?)));
+        let Some((table, column)) = known else { return ColumnFlags::default() };
+        let primary_key = table.primary_key().is_some_and(|key| key.columns.contains(&column.id));
+        let unique = table.keys.iter().any(|key| !key.primary && key.columns == [column.id]);
+        ColumnFlags { primary_key, not_null: !column.nullable, unique }
+    });
+    flags.collect()
+}

@@ -1,0 +1,325 @@
+//! The engine: everything that is open while the server runs, and how it opens and closes.
+//!
+//! # Opening
+//!
+//! The store is opened (a second server on the directory is refused there), the catalog and the ceilings are read,
+//! the clock is checked, every partition that was ever written to is counted, and the committer starts. Only then
+//! is the first moment published. Contents that a DROP left behind and hot rows that a crash left behind a
+//! published manifest are removed in the background.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`execution`] | runs the statements of a request, one by one |
+//! | [`accounts`] | login, tokens, the first start |
+//! | [`ddl`] | schema changes: verified against data, committed, then cleaned up after |
+//! | [`show`] | system tables, SHOW and DESCRIBE |
+//! | [`idempotency`] | requests that are safe to repeat |
+//! | [`import`] | rows in bulk |
+//! | [`upkeep`] | what happens by itself: flushes by policy, orphan removal, expiry of remembered answers |
+
+pub(crate) mod accounts;
+pub(crate) mod ddl;
+pub(crate) mod execution;
+pub(crate) mod idempotency;
+pub(crate) mod import;
+pub(crate) mod show;
+pub(crate) mod upkeep;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::logical_expr::LogicalPlan;
+use futures::StreamExt;
+use kalamdb_commons::clock::{Clock, Entropy};
+use kalamdb_commons::ids::CommitTime;
+use kalamdb_commons::schema::Actor;
+use kalamdb_commons::settings::Settings;
+use kalamdb_commons::system_columns::{Ceilings, SystemColumns};
+use kalamdb_commons::unique::TimeOrdered;
+use kalamdb_commons::{Error, Result};
+use kalamdb_filestore::{ManifestService, Storages};
+use kalamdb_store::{RocksShard, ShardStore, Snapshot, keys};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Param;
+use crate::catalog::{self, Catalog};
+use crate::commit::locks::Locks;
+use crate::commit::readers::{Published, Readers};
+use crate::commit::{CEILINGS, Committer};
+use crate::dml::constraints::Constraints;
+use crate::jobs::{JobRunner, Records};
+use crate::partition::registry::Partitions;
+use crate::partition::view::ColdTier;
+use crate::query::prepare::Constants;
+use crate::query::{Planner, StatementScope};
+use accounts::Accounts;
+use idempotency::Idempotency;
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn ShardStore>,
+    system: Arc<SystemColumns>,
+    committer: Arc<Committer>,
+    partitions: Arc<Partitions>,
+    cold: ColdTier,
+    planner: Planner,
+    constraints: Constraints,
+    locks: Arc<Locks>,
+    jobs: JobRunner,
+    accounts: Accounts,
+    idempotency: Idempotency,
+    ddl: tokio::sync::Mutex<()>,
+    setting_sources: Mutex<BTreeMap<String, String>>,
+    stop: CancellationToken,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    weak: Weak<Engine>,
+}
+
+/// Job records go through the one committer.
+#[derive(Debug)]
+struct CommittedRecords(Arc<Committer>);
+
+#[async_trait]
+impl Records for CommittedRecords {
+    async fn put(&self, puts: Vec<(Bytes, Bytes)>, deletes: Vec<Bytes>) -> Result<()> {
+        self.0.records(puts, deletes).await
+    }
+}
+
+impl Engine {
+    /// Opens the data directory.
+    ///
+    /// # Errors
+    /// If another server has the directory open, the clock stands too far ahead, or stored data is damaged.
+    pub async fn open(settings: Arc<Settings>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Arc<Self>> {
+        let hot = Path::new(&settings.storage.data_dir).join("hot");
+        let store: Arc<dyn ShardStore> = RocksShard::open(&hot, &settings.hot)?;
+        Self::open_with(settings, clock, entropy, store).await
+    }
+
+    /// The same on a store that is open already.
+    pub async fn open_with(
+        settings: Arc<Settings>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        store: Arc<dyn ShardStore>,
+    ) -> Result<Arc<Self>> {
+        let storages = Storages::open(&settings)?;
+        let snapshot = store.snapshot().await?;
+        let catalog = Arc::new(catalog::load(snapshot.as_ref()).await?);
+        let system = Arc::new(begin_time(&settings, &clock, store.as_ref(), snapshot.as_ref()).await?);
+        let partitions = Arc::new(Partitions::recover(snapshot.as_ref(), &catalog).await?);
+        for partition in partitions.all() {
+            system.observe(partition.record().flushed_through);
+        }
+        let first = Published { snapshot: snapshot.clone(), through: system.last_updated(), catalog };
+        let readers = Readers::new(first);
+        let (committer, committing) =
+            Committer::start(store.clone(), readers, system.clone(), partitions.clone(), &settings.hot);
+        let records = Arc::new(CommittedRecords(committer.clone()));
+        let node_id = &settings.server.node_id;
+        let jobs =
+            JobRunner::start(snapshot.as_ref(), records, clock.clone(), entropy.clone(), &settings.jobs, node_id)
+                .await?;
+        let ids = Arc::new(TimeOrdered::new(clock.clone(), entropy.clone()));
+        let planner = Planner::new(&settings, system.clone(), ids)?;
+        let accounts = Accounts::open(&settings, &entropy, &committer, snapshot.as_ref(), &clock).await?;
+        let cold = ColdTier::new(ManifestService::new(storages, clock.clone()));
+        let engine = Arc::new_cyclic(|weak| Self {
+            settings,
+            clock,
+            store,
+            system,
+            committer,
+            partitions,
+            cold,
+            planner,
+            constraints: Constraints::default(),
+            locks: Arc::default(),
+            jobs,
+            accounts,
+            idempotency: Idempotency::default(),
+            ddl: tokio::sync::Mutex::new(()),
+            setting_sources: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: Mutex::new(vec![committing]),
+            weak: weak.clone(),
+        });
+        engine.begin_upkeep().await;
+        Ok(engine)
+    }
+
+    /// Stops jobs, carries out what is queued, and closes the store. What was acknowledged is durable already.
+    pub async fn close(&self) -> Result<()> {
+        self.stop.cancel();
+        self.jobs.shutdown(Duration::from_secs(self.settings.server.shutdown_timeout_seconds)).await;
+        self.committer.close();
+        let tasks: Vec<JoinHandle<()>> = std::mem::take(&mut *self.tasks.lock());
+        // The first is the committer's, which ends with the last handle on it.
+        for task in tasks.into_iter().skip(1) {
+            // A task that panicked has said so; the others have ended.
+            drop(task.await);
+        }
+        self.store.sync().await?;
+        Ok(self.store.close().await?)
+    }
+
+    /// Where settings that are not at their default came from, for `system.settings`.
+    pub fn set_setting_sources(&self, sources: BTreeMap<String, String>) {
+        *self.setting_sources.lock() = sources;
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The hot tier's store: for tests and counters.
+    pub fn store(&self) -> &Arc<dyn ShardStore> {
+        &self.store
+    }
+
+    /// The component that makes system columns.
+    pub fn system_columns(&self) -> &Arc<SystemColumns> {
+        &self.system
+    }
+
+    pub(crate) fn committer(&self) -> &Arc<Committer> {
+        &self.committer
+    }
+
+    pub(crate) fn partitions(&self) -> &Arc<Partitions> {
+        &self.partitions
+    }
+
+    pub(crate) fn cold(&self) -> &ColdTier {
+        &self.cold
+    }
+
+    pub(crate) fn planner(&self) -> &Planner {
+        &self.planner
+    }
+
+    pub(crate) fn constraints(&self) -> &Constraints {
+        &self.constraints
+    }
+
+    pub(crate) fn locks(&self) -> &Arc<Locks> {
+        &self.locks
+    }
+
+    /// The background jobs.
+    pub fn jobs(&self) -> &JobRunner {
+        &self.jobs
+    }
+
+    /// The newest catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.committer.readers().newest().catalog.clone()
+    }
+
+    /// The newest published commit time.
+    pub fn published_through(&self) -> CommitTime {
+        self.committer.readers().newest().through
+    }
+
+    /// What a statement's literals are made from.
+    pub(crate) fn constants<'a>(&self, actor: &'a Actor, params: &'a [Param]) -> Constants<'a> {
+        Constants { params, user: &actor.user, now_ns: self.clock.now_ns() }
+    }
+
+    /// Hot bytes, counted: the values of current rows, garbage that is not removed yet included.
+    pub(crate) fn hot_bytes(&self) -> u64 {
+        self.partitions.hot_bytes()
+    }
+
+    /// Refuses writes at the hard limit of the hot tier, until a flush has caught up.
+    pub(crate) fn check_hot_limit(&self) -> Result<()> {
+        if self.hot_bytes() < self.settings.hot.hard_limit_mib << 20 {
+            return Ok(());
+        }
+        Err(Error::overloaded(format!(
+            "the hot tier is at its limit of {} MiB (hot.hard_limit_mib); a flush is running, try again",
+            self.settings.hot.hard_limit_mib
+        )))
+    }
+
+    /// Runs a plan whose result a statement needs whole, within its limits of rows and bytes.
+    pub(crate) async fn collect_limited(&self, scope: &StatementScope, plan: &LogicalPlan) -> Result<Vec<RecordBatch>> {
+        let limits = &self.settings.limits;
+        let mut stream = crate::query::stream::run(scope, plan).await?;
+        let (mut batches, mut rows, mut bytes) = (Vec::new(), 0usize, 0usize);
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            rows += batch.num_rows();
+            bytes += batch.get_array_memory_size();
+            if rows > limits.statement_rows_max {
+                return Err(Error::too_large(format!(
+                    "the statement would write more than {} rows (limits.statement_rows_max); split it",
+                    limits.statement_rows_max
+                )));
+            }
+            // Arrow's buffers are larger than the rows they hold; the exact limit is applied to encoded rows.
+            if bytes > limits.statement_bytes_max.saturating_mul(4) {
+                return Err(Error::too_large(format!(
+                    "the statement would write more than {} bytes of rows (limits.statement_bytes_max); split it",
+                    limits.statement_bytes_max
+                )));
+            }
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+}
+
+/// Both sequences of time, above everything that a run before used, with their ceilings durable.
+async fn begin_time(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    store: &dyn ShardStore,
+    snapshot: &dyn Snapshot,
+) -> Result<SystemColumns> {
+    let key = keys::system(CEILINGS.0, CEILINGS.1);
+    let ceilings: Ceilings = match snapshot.get(&key).await? {
+        Some(value) => serde_json::from_slice(&value)
+            .map_err(|error| Error::corrupt("the record of the clock's ceilings is damaged").with_source(error))?,
+        None => Ceilings::default(),
+    };
+    let jump_max_ns = i64::try_from(settings.clock.jump_max_seconds.saturating_mul(1_000_000_000)).unwrap_or(i64::MAX);
+    let ahead = clock.now_ns() - ceilings.updated_ns;
+    let jumped = ceilings.updated_ns > 0 && ahead > jump_max_ns;
+    if jumped && !settings.clock.accept_jump {
+        return Err(Error::invalid_input(format!(
+            "the clock is {} s ahead of the last commit, more than clock.jump_max_seconds = {}; set the clock right, or \
+             start once with clock.accept_jump = true",
+            ahead / 1_000_000_000,
+            settings.clock.jump_max_seconds
+        )));
+    }
+    let ceilings = if jumped { Ceilings { updated_ns: clock.now_ns(), id_ms: clock.now_ms() } } else { ceilings };
+    let system = SystemColumns::new(clock.clone(), &settings.server.node_id, ceilings, jump_max_ns);
+    if let Some(next) = system.reserve() {
+        let mut batch = kalamdb_store::Batch::default();
+        batch.put(key, serde_json::to_vec(&next).unwrap_or_else(|_| unreachable!("two numbers")));
+        // IMPORTANT: durable before any value below the new ceilings is used.
+        store.commit(store.token(), batch).await?;
+        store.sync().await?;
+        system.reserved(next);
+    }
+    Ok(system)
+}
