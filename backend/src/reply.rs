@@ -41,10 +41,11 @@ pub(crate) enum Head {
     },
 }
 
-/// The engine's side.
+/// The engine's side. One that is dropped before its end cuts the answer off, so that the client sees that it is not
+/// whole.
 pub(crate) struct Reply {
     head: Option<oneshot::Sender<Head>>,
-    pieces: mpsc::Sender<Result<Bytes, CutShort>>,
+    pieces: mpsc::Sender<Piece>,
     buffer: Vec<u8>,
     hold_bytes: usize,
     content_type: &'static str,
@@ -61,7 +62,13 @@ struct Copy {
 /// The HTTP worker's side. Dropping it tells the other side that nobody waits.
 pub(crate) struct Incoming {
     head: oneshot::Receiver<Head>,
-    pieces: mpsc::Receiver<Result<Bytes, CutShort>>,
+    pieces: mpsc::Receiver<Piece>,
+}
+
+/// Part of an answer that streams. A channel that closes without an [`Piece::End`] was left by a writer that broke down.
+enum Piece {
+    Data(Bytes),
+    End,
 }
 
 /// The two sides of an answer of which up to `hold_bytes` are held back.
@@ -79,8 +86,15 @@ impl Incoming {
     }
 
     /// What follows [`Head::Streaming`].
-    pub(crate) fn pieces(mut self) -> impl Stream<Item = Result<Bytes, CutShort>> {
-        futures::stream::poll_fn(move |context| self.pieces.poll_recv(context))
+    pub(crate) fn pieces(self) -> impl Stream<Item = Result<Bytes, CutShort>> {
+        futures::stream::unfold(Some(self.pieces), |pieces| async {
+            let mut pieces = pieces?;
+            match pieces.recv().await {
+                Some(Piece::Data(bytes)) => Some((Ok(bytes), Some(pieces))),
+                Some(Piece::End) => None,
+                None => Some((Err(CutShort), None)),
+            }
+        })
     }
 }
 
@@ -128,7 +142,7 @@ impl Reply {
             copy.add(&piece);
         }
         if outcome.is_ok() {
-            outcome = self.pieces.send(Ok(piece.into())).await.map_err(|_| Gone);
+            outcome = self.pieces.send(Piece::Data(piece.into())).await.map_err(|_| Gone);
         }
         if self.copy.is_some() { Ok(()) } else { outcome }
     }
@@ -142,13 +156,10 @@ impl Reply {
             let _gone = head.send(Head::Whole { status, content_type: self.content_type, body });
             return copy;
         }
-        let _gone = self.send().await;
+        if self.send().await.is_ok() {
+            let _gone = self.pieces.send(Piece::End).await;
+        }
         self.copy.take().filter(|copy| !copy.overflowed).map(|copy| copy.bytes.into())
-    }
-
-    /// Cuts the answer off, so that the client sees that it is not whole.
-    pub(crate) async fn cut(self) {
-        let _gone = self.pieces.send(Err(CutShort)).await;
     }
 }
 

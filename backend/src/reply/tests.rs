@@ -76,11 +76,11 @@ async fn an_answer_that_is_kept_is_written_to_its_end() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_cut_says_so() {
+async fn an_answer_without_its_end_is_cut_off() {
     let (mut reply, mut incoming) = channel(0, "x/y");
     reply.buffer().push(1);
     reply.flow().await.unwrap();
-    reply.cut().await;
+    drop(reply);
     incoming.head().await;
     let pieces: Vec<_> = incoming.pieces().collect().await;
     assert!(pieces[0].is_ok() && pieces[1].is_err());

