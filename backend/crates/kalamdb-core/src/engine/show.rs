@@ -1,0 +1,144 @@
+//! System tables, SHOW and DESCRIBE: what the server says of itself, as far as the actor may hear it.
+
+use arrow::array::RecordBatch;
+use kalamdb_commons::ids::{JobId, Scope, TableRef};
+use kalamdb_commons::schema::Role;
+use kalamdb_commons::{Error, Result};
+use kalamdb_sql::{Show, TableName};
+
+use super::Engine;
+use crate::query::StatementScope;
+use crate::query::scope::Access;
+use crate::system::show::{describe, needs, show};
+use crate::system::{self, Needs, StorageInfo, SystemView};
+
+impl Engine {
+    /// The rows of a system table.
+    pub(crate) async fn system_rows(&self, scope: &StatementScope, namespace: &str, name: &str) -> Result<RecordBatch> {
+        let absent = || scope.not_found(&format!("{namespace}.{name}"));
+        let resolved = TableRef::new(namespace, name).map_err(|_| absent())?;
+        let table = system::table(&resolved).filter(|table| table.readable_by(scope.actor.role)).ok_or_else(absent)?;
+        let view = self.view(scope, table.needs).await?;
+        table.rows(&view)
+    }
+
+    /// The answer to a SHOW.
+    pub(crate) async fn show(&self, scope: &StatementScope, statement: &Show) -> Result<RecordBatch> {
+        let mut view = self.view(scope, needs(statement)).await?;
+        if let Show::StatsForTable { table } = statement {
+            view.table_stats = self.table_stats(scope, table)?;
+        }
+        show(&view, statement, Some(&scope.namespace))
+    }
+
+    /// The answer to DESCRIBE.
+    pub(crate) fn describe(&self, scope: &StatementScope, table: &TableName) -> Result<RecordBatch> {
+        let view = SystemView::new(scope.catalog().clone(), scope.actor.clone(), self.settings().clone());
+        describe(&view, &table.resolve(scope.namespace.as_str())?)
+    }
+
+    /// Ends a job.
+    pub(crate) async fn kill_job(&self, job: &str) -> Result<String> {
+        let status = self.jobs().cancel(&JobId::new(job)?).await?;
+        Ok(format!("Job '{job}' was {} and has been told to stop", status.as_str()))
+    }
+
+    async fn view(&self, scope: &StatementScope, needs: Needs) -> Result<SystemView> {
+        let mut view = SystemView::new(scope.catalog().clone(), scope.actor.clone(), self.settings().clone());
+        view.setting_sources = self.setting_sources.lock().clone();
+        match needs {
+            Needs::Nothing => {}
+            Needs::Jobs => view.jobs = self.jobs().records(),
+            Needs::Storages => view.storages = self.storage_infos(),
+            Needs::Stats => view.stats = self.stats().await?,
+            Needs::Manifests => view.manifests = self.manifests(scope).await?,
+        }
+        Ok(view)
+    }
+
+    fn storage_infos(&self) -> Vec<StorageInfo> {
+        let storages = self.cold().manifests().storages().list();
+        let described = storages.map(|storage| {
+            let about = storage.describe();
+            StorageInfo {
+                id: storage.id().clone(),
+                name: storage.id().to_string(),
+                storage_type: about.kind.to_owned(),
+                base_directory: about.base,
+            }
+        });
+        described.collect()
+    }
+
+    /// Counters of the server.
+    async fn stats(&self) -> Result<Vec<(String, String)>> {
+        let usage = self.store().usage().await?;
+        let counters = self.store().counters();
+        let catalog = self.catalog();
+        let partitions = self.partitions().all();
+        let hot_rows: u64 = partitions.iter().map(|partition| partition.hot().rows).sum();
+        Ok(named([
+            ("namespaces", catalog.namespaces().len() as u64),
+            ("tables", catalog.tables().len() as u64),
+            ("partitions", partitions.len() as u64),
+            ("hot_rows", hot_rows),
+            ("hot_row_bytes", self.hot_bytes()),
+            ("hot_memory_bytes", usage.memtable_bytes),
+            ("hot_file_bytes", usage.file_bytes),
+            ("commits", counters.commits),
+            ("syncs", counters.syncs),
+            ("committed_bytes", counters.bytes),
+        ]))
+    }
+
+    /// The manifests of the partitions that the actor may see.
+    async fn manifests(&self, scope: &StatementScope) -> Result<Vec<(TableRef, Scope, String)>> {
+        let mut manifests = Vec::new();
+        for table in scope.catalog().tables() {
+            if !table.kind.has_history() || scope.check_access(table, Access::Read).is_err() {
+                continue;
+            }
+            for partition in self.partitions().of(table.incarnation) {
+                let own = scope.scope_in(table) == partition.id().scope;
+                if !own && scope.actor.role < Role::Dba {
+                    continue;
+                }
+                let view = partition.view_at(scope.point.through(), self.cold()).await?;
+                let Some(loaded) = view.loaded() else { continue };
+                let json = serde_json::to_string(&*loaded.manifest)
+                    .map_err(|error| Error::internal("a manifest").with_source(error))?;
+                manifests.push((table.name.clone(), partition.id().scope.clone(), json));
+            }
+        }
+        manifests.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        Ok(manifests)
+    }
+
+    /// What the hot tier holds of a table, in the partitions that the actor may see.
+    fn table_stats(&self, scope: &StatementScope, name: &TableName) -> Result<Vec<(String, String)>> {
+        let table = scope.table(name, Access::Read)?;
+        let all = scope.actor.role >= Role::Dba;
+        let own = scope.scope_in(&table);
+        let partitions = self.partitions().of(table.incarnation);
+        let (mut count, mut rows, mut bytes, mut garbage, mut kills) = (0, 0, 0, 0, 0);
+        for partition in partitions.iter().filter(|partition| all || partition.id().scope == own) {
+            let hot = partition.hot();
+            count += 1;
+            rows += hot.rows;
+            bytes += hot.bytes;
+            garbage += hot.garbage;
+            kills += partition.overlay_len() as u64;
+        }
+        Ok(named([
+            ("partitions", count),
+            ("hot_rows", rows),
+            ("hot_row_bytes", bytes),
+            ("hot_rows_awaiting_removal", garbage),
+            ("hot_versions_that_replace", kills),
+        ]))
+    }
+}
+
+fn named<const N: usize>(pairs: [(&str, u64); N]) -> Vec<(String, String)> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect()
+}

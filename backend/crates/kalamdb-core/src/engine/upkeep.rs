@@ -1,0 +1,358 @@
+//! What the engine does by itself: flushes by policy and at memory limits, removal of dropped contents, of orphan
+//! files and of old answers. Each is a job that shows in `system.jobs`, and can be asked for by statement where a
+//! statement exists.
+
+use std::cmp::Reverse;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kalamdb_commons::ids::{CommitTime, JobId, NamespaceId};
+use kalamdb_commons::schema::Table;
+use kalamdb_commons::{Error, Result};
+use kalamdb_filestore::PartitionSpec;
+use kalamdb_sql::{Flush, FlushTarget};
+use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
+use serde_json::json;
+use tokio::time::MissedTickBehavior;
+
+use super::Engine;
+use crate::catalog::{CatalogEdit, Dropped};
+use crate::commit::{Refusal, SchemaChange};
+use crate::flush::{flush_partition, removal};
+use crate::jobs::{JobEnd, JobHandle, JobKind, JobStatus};
+use crate::partition::view::recorded;
+use crate::partition::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
+use crate::query::StatementScope;
+use crate::query::scope::Access;
+
+/// Keys of a dropped life that are removed in one commit.
+const CHUNK_KEYS: usize = 5_000;
+
+impl Engine {
+    /// Runs something until the engine stops.
+    pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+        });
+        let mut tasks = self.tasks.lock();
+        // The first is the committer's.
+        let mut at = 0;
+        tasks.retain(|task| {
+            at += 1;
+            at == 1 || !task.is_finished()
+        });
+        tasks.push(task);
+    }
+
+    /// Takes up what the last run left, and begins the periodic checks.
+    pub(crate) async fn begin_upkeep(self: &Arc<Self>) {
+        for life in self.catalog().dropped().map(|life| (**life).clone()).collect::<Vec<_>>() {
+            self.remove_contents(life).await;
+        }
+        self.periodically(self.settings.flush.check_interval_seconds, |engine| async move {
+            engine.flush_by_policy().await;
+        });
+        self.periodically(self.settings.jobs.orphan_interval_seconds, |engine| async move {
+            engine.submit_orphan_removal().await;
+        });
+        self.periodically(3_600, |engine| async move {
+            if let Err(error) = engine.forget_old_answers().await {
+                tracing::warn!(%error, "old answers could not be forgotten");
+            }
+        });
+        let engine = Arc::downgrade(self);
+        self.in_background(async move {
+            if let Some(engine) = engine.upgrade() {
+                engine.remove_leftover_garbage().await;
+            }
+        });
+    }
+
+    fn periodically<F>(self: &Arc<Self>, seconds: u64, work: impl Fn(Arc<Self>) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let engine = Arc::downgrade(self);
+        self.in_background(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(seconds.max(1)));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            // The first tick is immediate: nothing is due at the start.
+            ticks.tick().await;
+            loop {
+                ticks.tick().await;
+                let Some(engine) = engine.upgrade() else { return };
+                work(engine).await;
+            }
+        });
+    }
+
+    /// STORAGE FLUSH: starts a job per table, or says that there is nothing to do; with WAIT, answers when done.
+    pub(crate) async fn flush_statement(&self, scope: &StatementScope, flush: &Flush) -> Result<String> {
+        if let FlushTarget::Table(name) = &flush.target {
+            let table = scope.table(name, Access::Write)?;
+            let Some(job) = self.submit_flush(&table, "statement").await? else {
+                return Ok(format!("Storage flush skipped: no pending writes for table '{}'", table.name));
+            };
+            if flush.wait {
+                let message = self.finished(&job).await?;
+                return Ok(format!("Storage flush completed for table '{}': {message}. Job ID: {job}", table.name));
+            }
+            return Ok(format!("Storage flush started for table '{}'. Job ID: {job}", table.name));
+        }
+        let within = match &flush.target {
+            FlushTarget::Namespace(name) => Some(NamespaceId::new(name)?),
+            _ => None,
+        };
+        if let Some(namespace) = &within {
+            scope.catalog().require_namespace(namespace)?;
+        }
+        let wanted = |table: &&Arc<Table>| within.as_ref().is_none_or(|namespace| table.name.namespace == *namespace);
+        let mut jobs = Vec::new();
+        for table in scope.catalog().tables().filter(wanted) {
+            jobs.extend(self.submit_flush(table, "statement").await?);
+        }
+        if jobs.is_empty() {
+            return Ok("Storage flush skipped: no pending writes for any table".to_owned());
+        }
+        let ids = jobs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if flush.wait {
+            for job in &jobs {
+                self.finished(job).await?;
+            }
+            return Ok(format!("Storage flush completed for {} table(s). Job IDs: [{ids}]", jobs.len()));
+        }
+        Ok(format!("Storage flush started for {} table(s). Job IDs: [{ids}]", jobs.len()))
+    }
+
+    /// Waits for a job and returns its message.
+    async fn finished(&self, job: &JobId) -> Result<String> {
+        let record = self.jobs.wait(job).await?;
+        match record.status {
+            JobStatus::Completed | JobStatus::Skipped => Ok(record.message),
+            _ => Err(Error::execution(format!("job {job} {}: {}", record.status.as_str(), record.message))),
+        }
+    }
+
+    /// Queues the flush of a table's partitions that have something to flush.
+    async fn submit_flush(&self, table: &Arc<Table>, reason: &str) -> Result<Option<JobId>> {
+        if !table.kind.has_history() {
+            return Ok(None);
+        }
+        let pending = self.partitions.of(table.incarnation).into_iter().filter(is_flushable).collect();
+        self.submit_flush_of(table, pending, reason).await
+    }
+
+    async fn submit_flush_of(
+        &self,
+        table: &Arc<Table>,
+        partitions: Vec<Arc<Partition>>,
+        reason: &str,
+    ) -> Result<Option<JobId>> {
+        if partitions.is_empty() {
+            return Ok(None);
+        }
+        let parameters = json!({
+            "namespace": table.name.namespace, "table": table.name.table, "partitions": partitions.len(), "reason": reason,
+        });
+        let engine = self.weak.clone();
+        let work = move |job: JobHandle| async move {
+            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
+            let (mut rows, mut bytes, mut count) = (0, 0, 0);
+            for partition in partitions {
+                job.check()?;
+                if let Some(flushed) = flush_partition(&engine, &partition, &job).await? {
+                    rows += flushed.rows;
+                    bytes += flushed.bytes;
+                    count += 1;
+                }
+            }
+            if count == 0 {
+                return Ok(JobEnd::Skipped("no pending writes".to_owned()));
+            }
+            Ok(JobEnd::Completed(format!("{rows} rows in {count} partition(s), {bytes} bytes")))
+        };
+        self.jobs.submit(JobKind::Flush, parameters, work).await.map(Some)
+    }
+
+    /// Flushes the partitions whose policy says so, and the largest ones when the hot tier is large.
+    async fn flush_by_policy(&self) {
+        let catalog = self.catalog();
+        let mut over = self.hot_bytes().saturating_sub(self.settings.hot.flush_at_mib << 20);
+        let reason = if over > 0 { "memory" } else { "policy" };
+        for table in catalog.tables().filter(|table| table.kind.has_history()) {
+            let mut due = Vec::new();
+            let mut partitions = self.partitions.of(table.incarnation);
+            partitions.retain(is_flushable);
+            partitions.sort_by_key(|partition| Reverse(partition.hot().bytes));
+            for partition in partitions {
+                if over > 0 || self.is_due(table, &partition) {
+                    over = over.saturating_sub(partition.hot().bytes);
+                    due.push(partition);
+                }
+            }
+            if let Err(error) = self.submit_flush_of(table, due, reason).await {
+                tracing::warn!(%error, table = %table.name, "a flush could not be queued");
+            }
+        }
+    }
+
+    fn is_due(&self, table: &Table, partition: &Partition) -> bool {
+        let hot = partition.hot();
+        let policy = &table.options.flush;
+        let own = policy.rows.is_some() || policy.interval_seconds.is_some();
+        let rows = policy.rows.or_else(|| (!own).then_some(self.settings.flush.rows));
+        let seconds = policy.interval_seconds.or_else(|| (!own).then_some(self.settings.flush.interval_seconds));
+        let age_ns = hot.oldest.map_or(0, |oldest| self.clock.now_ns().saturating_sub(oldest.0));
+        rows.is_some_and(|rows| hot.rows.saturating_sub(hot.garbage) >= rows)
+            || seconds.is_some_and(|seconds| age_ns / 1_000_000_000 >= i64::try_from(seconds).unwrap_or(i64::MAX))
+    }
+
+    /// Hot rows that a flush before a crash made garbage.
+    async fn remove_leftover_garbage(self: &Arc<Self>) {
+        for partition in self.partitions.all().into_iter().filter(|partition| partition.record().reserved_batch > 0) {
+            let _maintenance = partition.maintain().await;
+            if let Err(error) = self.remove_garbage_of(&partition).await {
+                tracing::warn!(%error, partition = %partition.id(), "leftover hot rows could not be removed");
+            }
+        }
+    }
+
+    async fn remove_garbage_of(self: &Arc<Self>, partition: &Arc<Partition>) -> Result<()> {
+        let view = partition.view_at(CommitTime::MAX, &self.cold).await?;
+        let behind = partition.record().flushed_through < view.flushed_through();
+        if behind || partition.hot().garbage > 0 {
+            removal::remove(self, partition, view.flushed_through()).await?;
+        }
+        Ok(())
+    }
+
+    async fn submit_orphan_removal(&self) {
+        let engine = self.weak.clone();
+        let work = move |job: JobHandle| async move {
+            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
+            let files = engine.remove_orphans(&job).await?;
+            Ok(JobEnd::Completed(format!("{files} orphan file(s) removed")))
+        };
+        if let Err(error) = self.jobs.submit(JobKind::OrphanRemoval, json!({}), work).await {
+            tracing::warn!(%error, "the removal of orphan files could not be queued");
+        }
+    }
+
+    /// Removes files that no manifest names. Returns how many.
+    async fn remove_orphans(&self, job: &JobHandle) -> Result<usize> {
+        let mut removed = 0;
+        for partition in self.partitions.all() {
+            job.check()?;
+            // No flush of the partition runs meanwhile, so no number is in flight.
+            let _maintenance = partition.maintain().await;
+            let record = partition.record();
+            if record.reserved_batch == 0 {
+                continue;
+            }
+            let orphans = self.cold.manifests().remove_orphans(partition.spec(), recorded(&record), &[]).await?;
+            for file in &orphans {
+                tracing::info!(partition = %partition.id(), file, "orphan file removed");
+            }
+            removed += orphans.len();
+        }
+        Ok(removed)
+    }
+
+    /// Queues the removal of what a DROP or TRUNCATE left behind. It is taken up again at the next start if it does not
+    /// come to its end.
+    pub(crate) async fn remove_contents(&self, life: Dropped) {
+        let engine = self.weak.clone();
+        let table = life.table.name.clone();
+        let parameters = json!({ "table": table.to_string(), "incarnation": life.incarnation });
+        let work = move |job: JobHandle| async move {
+            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
+            let files = engine.remove_life(&life, &job).await?;
+            Ok(JobEnd::Completed(format!("contents of {} removed, {files} file(s)", life.table.name)))
+        };
+        if let Err(error) = self.jobs.submit(JobKind::ContentRemoval, parameters, work).await {
+            tracing::warn!(%error, %table, "the removal of dropped contents could not be queued");
+        }
+    }
+
+    async fn remove_life(&self, life: &Dropped, job: &JobHandle) -> Result<usize> {
+        // Statements that began before the drop still read these contents.
+        let dropped_at = self.published_through();
+        self.committer.readers().wait_until_past(dropped_at).await;
+        let snapshot = self.committer.readers().newest().snapshot.clone();
+        let prefix = keys::partition_records_prefix(life.incarnation);
+        let end = keys::prefix_end(&prefix);
+        let (mut next, mut files) = (Some(prefix), 0);
+        while let Some(start) = next {
+            let page = snapshot.scan(&start, &end, SCAN_PAGE_ENTRIES, SCAN_PAGE_BYTES).await?;
+            for (key, value) in page.entries {
+                job.check()?;
+                let id = keys::partition_of(&key)?;
+                let record = PartitionRecord::decode(&value)?;
+                let spec = PartitionSpec {
+                    storage: life.table.options.storage.clone(),
+                    table: life.table.name.clone(),
+                    table_id: life.table.id,
+                    incarnation: life.incarnation,
+                    scope: id.scope.clone(),
+                };
+                if record.reserved_batch > 0 {
+                    files += self.remove_cold(&spec, life).await?;
+                }
+                self.remove_hot(&KeySpace::new(&life.table.name, life.table.id, &id)).await?;
+                self.committer.records(Vec::new(), vec![key]).await?;
+            }
+            next = page.next;
+        }
+        self.note_contents_removed(life).await?;
+        Ok(files)
+    }
+
+    async fn remove_cold(&self, spec: &PartitionSpec, life: &Dropped) -> Result<usize> {
+        // IMPORTANT: the empty manifest first: a flush of the ended life fails its publication from here on.
+        let retired = self.cold.manifests().publish_empty(spec, life.successor).await?;
+        let removal = self.cold.manifests().remove_files(spec, &retired.files).await?;
+        if !removal.held.is_empty() {
+            tracing::info!(files = ?removal.held, "files of dropped contents are still read; they go as orphans later");
+        }
+        Ok(removal.removed.len())
+    }
+
+    async fn remove_hot(&self, space: &KeySpace) -> Result<()> {
+        let snapshot = self.committer.readers().newest().snapshot.clone();
+        for prefix in keys::partition_prefixes(space) {
+            let end = keys::prefix_end(&prefix);
+            let mut next = Some(prefix);
+            while let Some(start) = next {
+                let page = snapshot.scan(&start, &end, CHUNK_KEYS, SCAN_PAGE_BYTES).await?;
+                let gone: Vec<_> = page.entries.into_iter().map(|(key, _)| key).collect();
+                if !gone.is_empty() {
+                    self.committer.records(Vec::new(), gone).await?;
+                }
+                next = page.next;
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_contents_removed(&self, life: &Dropped) -> Result<()> {
+        loop {
+            let _one_at_a_time = self.ddl.lock().await;
+            let edit = CatalogEdit::contents_removed(&self.catalog(), life.incarnation);
+            match self.committer.change_schema(SchemaChange { edit, verified: None, rows: None }).await {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Failed(error)) => return Err(error),
+                Err(Refusal::RowsChanged | Refusal::SchemaChanged) => {}
+            }
+        }
+    }
+}
+
+fn is_flushable(partition: &Arc<Partition>) -> bool {
+    let hot = partition.hot();
+    hot.oldest.is_some() && hot.rows > hot.garbage
+}

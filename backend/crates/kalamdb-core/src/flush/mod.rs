@@ -1,0 +1,258 @@
+//! Flush: the hot state of a partition becomes a batch of its history.
+//!
+//! # A flush's life
+//!
+//! It enters a read point; its U becomes the new watermark F. The hot log through U is synced, a batch number is
+//! reserved durably, and the newest version of every row committed in (old F, U] goes to the file, deletions
+//! included. The file is made durable, then the manifest that names it, by compare-and-set. With that the line has
+//! moved: what is at or below F is cold, whatever is still in the hot tier. The partition then gets its new view, and
+//! when no statement from before F is left, the committer removes the hot entries that are garbage.
+//!
+//! Writers are never blocked; what they write meanwhile is above U and stays hot. A crash between any two steps
+//! leaves at most an unreferenced file or hot garbage, and both are removed after the next start.
+//!
+//! When you change the order of steps here, look at `ManifestService::publish`, at [`removal`], and at the crash tests.
+
+pub(crate) mod removal;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use kalamdb_commons::ids::{ColumnId, CommitTime};
+use kalamdb_commons::manifest;
+use kalamdb_commons::schema::Table;
+use kalamdb_commons::{Error, Result};
+use kalamdb_filestore::{BatchMeta, BatchWriter, Edit, Group, Loaded, PublishError};
+use kalamdb_store::keys;
+use kalamdb_store::rows::{self, Projected, RowDecoder};
+
+use crate::commit::readers::ReadPoint;
+use crate::engine::Engine;
+use crate::jobs::JobHandle;
+use crate::partition::view::{ColdView, recorded};
+use crate::partition::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
+
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// What a flush of one partition did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flushed {
+    /// Rows in the batch file.
+    pub(crate) rows: u64,
+    /// Its size.
+    pub(crate) bytes: u64,
+}
+
+/// Flushes a partition through the newest published moment. `None` if it has nothing to flush.
+pub(crate) async fn flush_partition(
+    engine: &Arc<Engine>,
+    partition: &Arc<Partition>,
+    job: &JobHandle,
+) -> Result<Option<Flushed>> {
+    let _maintenance = partition.maintain().await;
+    let point = engine.committer().readers().enter();
+    let Some(table) = point.catalog().table_by_incarnation(partition.id().incarnation).cloned() else {
+        return Ok(None);
+    };
+    let view = partition.view_at(point.through(), engine.cold()).await?;
+    if partition.hot().last <= view.flushed_through() {
+        return Ok(None);
+    }
+    let flush = Flush { engine, partition, table, point, view, job };
+    let Some((flushed, through)) = flush.run().await? else { return Ok(None) };
+    removal::after(engine, partition, through).await?;
+    Ok(Some(flushed))
+}
+
+struct Flush<'a> {
+    engine: &'a Arc<Engine>,
+    partition: &'a Arc<Partition>,
+    table: Arc<Table>,
+    point: Arc<ReadPoint>,
+    view: Arc<ColdView>,
+    job: &'a JobHandle,
+}
+
+impl Flush<'_> {
+    async fn run(self) -> Result<Option<(Flushed, CommitTime)>> {
+        let (from, through) = (self.view.flushed_through(), self.point.through());
+        if !self.has_rows(from).await? {
+            return Ok(None);
+        }
+        // IMPORTANT: nothing may become cold that a power cut could still take out of the hot tier.
+        self.engine.store().sync().await?;
+        let manifests = self.engine.cold().manifests();
+        let loaded = match self.view.loaded() {
+            Some(loaded) => loaded.clone(),
+            None => manifests.load(self.partition.spec(), recorded(&self.partition.record())).await?,
+        };
+        let number = self.reserve(&loaded).await?;
+        let (entry, forgotten) = self.write(number, from, through).await?;
+        fail::fail_point!("flush::after_batch");
+        let edit = Edit {
+            add: vec![entry.clone()],
+            flushed_through: through,
+            deletions_complete_from: forgotten.map_or(CommitTime::ZERO, |last| CommitTime(last.0 + 1)),
+            ..Edit::default()
+        };
+        let published = match self.publish(&loaded, edit).await {
+            Ok(published) => published,
+            Err(error) => {
+                manifests.discard(self.partition.spec(), number).await?;
+                return Err(error);
+            }
+        };
+        fail::fail_point!("flush::after_manifest");
+        let flushed = Flushed { rows: entry.row_count, bytes: entry.byte_size };
+        let next = self.engine.cold().extend(self.partition, &self.view, published, entry).await?;
+        self.partition.publish(next, self.engine.committer().readers().oldest());
+        self.partition.set_garbage(flushed.rows);
+        tracing::info!(
+            table = %self.table.name, scope = %self.partition.id().scope, batch = number, rows = flushed.rows,
+            bytes = flushed.bytes, "partition flushed"
+        );
+        Ok(Some((flushed, through)))
+    }
+
+    /// Whether any row was committed in (from, U].
+    async fn has_rows(&self, from: CommitTime) -> Result<bool> {
+        let mut pages = Pages::new(self.partition, &self.point);
+        while let Some(page) = pages.next().await? {
+            for (_, value) in &page {
+                if rows::header(value)?.updated > from {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Draws a batch number that no file has had, durably.
+    async fn reserve(&self, loaded: &Loaded) -> Result<u64> {
+        let mut record = self.partition.record();
+        record.reserved_batch = record.reserved_batch.max(loaded.manifest.max_batch) + 1;
+        let number = record.reserved_batch;
+        let put = (keys::partition_record(self.partition.keys()), record.encode());
+        // IMPORTANT: durable before the file is created, so that no other file is ever given the number.
+        self.engine.committer().records(vec![put], Vec::new()).await?;
+        self.partition.recorded(record);
+        Ok(number)
+    }
+
+    /// Writes the file. Returns its manifest entry and the time of the last deletion that was left out because its
+    /// retention is over.
+    async fn write(
+        &self,
+        number: u64,
+        from: CommitTime,
+        through: CommitTime,
+    ) -> Result<(manifest::Batch, Option<CommitTime>)> {
+        let storage = self.engine.cold().manifests().storages().get(&self.partition.spec().storage)?;
+        let mut writer = BatchWriter::create(&storage, self.partition.spec(), number, self.meta(from, through)).await?;
+        let mut forgotten = None;
+        match self.write_rows(&mut writer, from, &mut forgotten).await {
+            Ok(()) => Ok((writer.finish().await?, forgotten)),
+            Err(error) => {
+                writer.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_rows(
+        &self,
+        writer: &mut BatchWriter,
+        from: CommitTime,
+        forgotten: &mut Option<CommitTime>,
+    ) -> Result<()> {
+        let retention_hours = i64::try_from(self.table.options.deleted_retention_hours).unwrap_or(i64::MAX);
+        let kept_since = self.engine.clock().now_ns().saturating_sub(retention_hours.saturating_mul(HOUR_NS));
+        let missing = self.engine.planner().missing(&self.table)?;
+        let mut projection = vec![Projected::Id];
+        projection.extend(self.table.columns().iter().map(|column| Projected::Column(column.id)));
+        projection.extend([Projected::Updated, Projected::Deleted, Projected::Born]);
+        let schema = kalamdb_filestore::batch_schema(self.table.columns());
+        let mut pages = Pages::new(self.partition, &self.point);
+        while let Some(page) = pages.next().await? {
+            self.job.check()?;
+            let mut decoder = RowDecoder::new(&self.table, projection.clone(), &missing, page.len())?;
+            for (key, value) in &page {
+                let header = rows::header(value)?;
+                if header.updated <= from {
+                    continue;
+                }
+                // A deletion whose row no file holds is only kept for those who resume from before it.
+                if header.deleted && header.born > from && header.updated.0 < kept_since {
+                    *forgotten = (*forgotten).max(Some(header.updated));
+                    continue;
+                }
+                decoder.push(keys::row_id_of(key)?, value)?;
+            }
+            if decoder.is_empty() {
+                continue;
+            }
+            let rows = decoder.finish()?;
+            let rows = RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(crate::query::arrow_error)?;
+            writer.write(&rows).await?;
+            self.job.progress(rows.num_rows() as u64, rows.get_array_memory_size() as u64);
+        }
+        Ok(())
+    }
+
+    fn meta(&self, from: CommitTime, through: CommitTime) -> BatchMeta {
+        let settings = &self.engine.settings().flush;
+        let options = &self.table.options;
+        let mut bloom: HashSet<ColumnId> = options.bloom_filter_columns.iter().copied().collect();
+        bloom.extend(self.table.indexes.iter().flat_map(|index| index.columns.iter().copied()));
+        BatchMeta {
+            from,
+            through,
+            group: Group::ALONE,
+            deletions_complete_from: CommitTime::ZERO,
+            columns: self.table.columns().clone(),
+            schema_version: self.table.version,
+            compression: options.compression,
+            row_group_rows: settings.row_group_rows,
+            page_rows: settings.page_rows,
+            fpp: options.bloom_filter_fpp,
+            unique_keys: self.table.keys.iter().map(|key| key.columns.clone()).collect(),
+            bloom_columns: bloom.into_iter().collect(),
+            expected_rows: usize::try_from(self.partition.hot().rows).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Publishes the manifest. A conflict means that the incarnation has ended: the job gives up.
+    async fn publish(&self, loaded: &Loaded, edit: Edit) -> Result<Loaded> {
+        let manifests = self.engine.cold().manifests();
+        manifests.publish(self.partition.spec(), loaded, edit).await.map_err(|error| match error {
+            PublishError::Conflict => Error::conflict(format!(
+                "{} was dropped, truncated or changed by somebody else during the flush",
+                self.table.name
+            )),
+            PublishError::Failed(error) => error,
+        })
+    }
+}
+
+/// The current rows of a partition at a moment, page by page.
+struct Pages<'a> {
+    point: &'a ReadPoint,
+    end: Bytes,
+    next: Option<Bytes>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(partition: &Partition, point: &'a ReadPoint) -> Self {
+        let prefix = keys::current_prefix(partition.keys());
+        Self { point, end: keys::prefix_end(&prefix), next: Some(prefix) }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<(Bytes, Bytes)>>> {
+        let Some(start) = self.next.take() else { return Ok(None) };
+        let page = self.point.snapshot().scan(&start, &self.end, SCAN_PAGE_ENTRIES, SCAN_PAGE_BYTES).await?;
+        self.next = page.next;
+        Ok(Some(page.entries))
+    }
+}
