@@ -2,6 +2,7 @@
 
 use kalamdb_commons::Result;
 use kalamdb_commons::schema::Role;
+use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Word};
 
 use crate::cursor::Cursor;
@@ -76,9 +77,12 @@ fn change(cursor: &mut Cursor<'_>) -> Result<UserChange> {
     if cursor.accept("EMAIL") {
         return cursor.string("an e-mail address").map(UserChange::Email);
     }
-    Err(match cursor.peek_word() {
-        Some(word) => cursor.refuse_clause(&word),
-        None => cursor.unexpected("PASSWORD, ROLE or EMAIL"),
+    Err(match cursor.peek() {
+        // Only a keyword is repeated: another word may be a password without its quotes.
+        Token::Word(Word { value, quote_style: None, keyword }) if *keyword != Keyword::NoKeyword => {
+            cursor.refuse_clause(&value.to_ascii_uppercase())
+        }
+        _ => cursor.unexpected("PASSWORD, ROLE or EMAIL"),
     })
 }
 

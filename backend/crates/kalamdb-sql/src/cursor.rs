@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use kalamdb_commons::{Error, ErrorKind, Result};
 use sqlparser::ast::{DataType, Expr, Query, SelectItem};
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
 
@@ -97,6 +98,9 @@ const RESERVED: &[&str] = &[
 /// A position in a statement.
 pub(crate) struct Cursor<'a> {
     parser: Parser<'a>,
+    dialect: &'a KalamDialect,
+    /// The tokens that there are.
+    tokens: usize,
     source: &'a Source<'a>,
     /// What the statement is called in errors.
     name: &'static str,
@@ -108,11 +112,12 @@ pub(crate) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// The beginning of one of [`source::statements`](crate::source::statements).
-    pub(crate) fn new(source: &'a Source<'a>, tokens: Vec<TokenWithSpan>) -> Self {
-        let mut parser =
-            Parser::new(&KalamDialect).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
+    pub(crate) fn new(source: &'a Source<'a>, dialect: &'a KalamDialect, tokens: Vec<TokenWithSpan>) -> Self {
+        let count = tokens.len();
+        let mut parser = Parser::new(dialect).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
         parser.advance_token();
-        Self { parser, source, name: "the statement", secret: None, secretive: false }
+        let (name, secret, secretive) = ("the statement", None, false);
+        Self { parser, dialect, tokens: count, source, name, secret, secretive }
     }
 
     /// Names the statement for errors.
@@ -122,12 +127,13 @@ impl<'a> Cursor<'a> {
 
     /// How many tokens were read.
     pub(crate) fn position(&self) -> usize {
-        self.parser.get_current_index()
+        // The parser may have read beyond the end.
+        self.parser.get_current_index().min(self.tokens - 1)
     }
 
     /// Goes back to an earlier [`Self::position`].
     pub(crate) fn rewind(&mut self, position: usize) {
-        while self.position() > position {
+        while self.parser.get_current_index() > position {
             self.parser.prev_token();
         }
     }
@@ -162,6 +168,10 @@ impl<'a> Cursor<'a> {
     /// Whether the token after `ahead` others is this unquoted word, in any case.
     pub(crate) fn sees_at(&self, ahead: usize, word: &str) -> bool {
         is_word(self.peek_at(ahead), word)
+    }
+
+    fn sees_all(&self, words: &str) -> bool {
+        words.split(' ').enumerate().all(|(ahead, word)| self.sees_at(ahead, word))
     }
 
     /// The next token's text in upper case, if it is an unquoted word.
@@ -274,10 +284,7 @@ impl<'a> Cursor<'a> {
     /// A string literal; `what` says of what.
     pub(crate) fn string(&mut self, what: &str) -> Result<String> {
         let text = match self.peek() {
-            Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) | Token::UnicodeStringLiteral(text) => {
-                text.clone()
-            }
-            Token::DollarQuotedString(text) => text.value.clone(),
+            Token::SingleQuotedString(text) => text.clone(),
             _ => return Err(self.unexpected(&format!("{what} in single quotes"))),
         };
         self.parser.advance_token();
@@ -311,24 +318,21 @@ impl<'a> Cursor<'a> {
     /// An expression.
     pub(crate) fn expr(&mut self) -> Result<Expr> {
         let mut expr = self.parser.parse_expr().map_err(|error| self.syntax(error))?;
-        refusals::check(&expr)?;
-        refusals::fetch_to_limit(&mut expr);
+        refusals::settle(&mut expr)?;
         Ok(expr)
     }
 
     /// A query.
     pub(crate) fn query(&mut self) -> Result<Box<Query>> {
         let mut query = self.parser.parse_query().map_err(|error| self.syntax(error))?;
-        refusals::check(&*query)?;
-        refusals::fetch_to_limit(&mut *query);
+        refusals::settle(&mut *query)?;
         Ok(query)
     }
 
     /// An item of RETURNING.
     pub(crate) fn select_item(&mut self) -> Result<SelectItem> {
         let mut item = self.parser.parse_select_item().map_err(|error| self.syntax(error))?;
-        refusals::check(&item)?;
-        refusals::fetch_to_limit(&mut item);
+        refusals::settle(&mut item)?;
         Ok(item)
     }
 
@@ -364,7 +368,7 @@ impl<'a> Cursor<'a> {
     /// An error about the next token: a clause of another database by its name, or whatever else stands there.
     pub(crate) fn surplus(&self) -> Error {
         match self.peek_word() {
-            Some(word) => match KNOWN_CLAUSES.iter().find(|clause| clause.split(' ').next() == Some(word.as_str())) {
+            Some(_) => match KNOWN_CLAUSES.iter().find(|clause| self.sees_all(clause)) {
                 Some(clause) => self.refuse_clause(clause),
                 None => self.unexpected(&format!("the end of {}", self.name)),
             },
@@ -395,14 +399,9 @@ impl<'a> Cursor<'a> {
     fn found(&self) -> String {
         match self.peek() {
             Token::EOF => "the end of the statement".to_owned(),
+            Token::Word(word) if self.secretive && word.keyword == Keyword::NoKeyword => "a word".to_owned(),
             Token::Word(word) => shorten(&word.to_string()),
-            token if self.secretive => {
-                if is_literal(token) {
-                    "a literal".to_owned()
-                } else {
-                    format!("'{}'", shorten(&token.to_string()))
-                }
-            }
+            token if self.secretive && is_literal(token) => "a literal".to_owned(),
             token if is_literal(token) => shorten(&token.to_string()),
             token => format!("'{}'", shorten(&token.to_string())),
         }
@@ -414,6 +413,9 @@ impl<'a> Cursor<'a> {
 
     fn syntax(&self, error: ParserError) -> Error {
         match error {
+            ParserError::RecursionLimitExceeded if self.dialect.is_exhausted() => {
+                Error::invalid_sql("the statement is not understood: too much in it can be read in more than one way")
+            }
             ParserError::RecursionLimitExceeded => Error::new(
                 ErrorKind::TooLarge,
                 format!("the statement is nested too deeply; at most {NESTING_MAX} levels are allowed"),
@@ -481,6 +483,7 @@ const KNOWN_CLAUSES: &[&str] = &[
     "STRICT",
     "TABLESPACE",
     "TO SAVEPOINT",
+    "TO",
     "USING",
     "VIRTUAL",
     "WHERE",
@@ -499,12 +502,8 @@ pub(crate) fn is_literal(token: &Token) -> bool {
         token,
         Token::Number(..)
             | Token::SingleQuotedString(_)
-            | Token::EscapedStringLiteral(_)
-            | Token::UnicodeStringLiteral(_)
-            | Token::NationalStringLiteral(_)
             | Token::HexStringLiteral(_)
             | Token::SingleQuotedByteStringLiteral(_)
-            | Token::DollarQuotedString(_)
     )
 }
 

@@ -1,17 +1,41 @@
 //! The dialect: PostgreSQL's grammar and precedence, which `->` and `->>` need, without what only PostgreSQL can
 //! carry out, and with the stars that DataFusion can (`* EXCLUDE`, `* EXCEPT`, `* REPLACE`).
+//!
+//! It also bounds the parser's work. Where a word or parenthesis has two meanings the parser tries one and then the
+//! other, and nested that is two to the power of the depth. Each expression that it begins costs a step, a statement
+//! has steps in proportion to its tokens, and without one left the parser gives up.
 
 use std::any::TypeId;
+use std::cell::Cell;
 
-use sqlparser::ast::Expr;
+use sqlparser::ast::{Expr, ObjectName};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
-use sqlparser::keywords::Keyword;
+use sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS};
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::Token;
+use sqlparser::tokenizer::{Token, Word};
 
-/// The dialect of every statement.
+/// How many expressions the parser may begin for each token. One is what almost every statement takes.
+const STEPS_PER_TOKEN: usize = 16;
+/// How many it may begin in any statement.
+const STEPS_MIN: usize = 1_000;
+
+/// The dialect of one statement.
 #[derive(Debug)]
-pub(crate) struct KalamDialect;
+pub(crate) struct KalamDialect {
+    steps_left: Cell<usize>,
+}
+
+impl KalamDialect {
+    /// The dialect for a statement of so many tokens.
+    pub(crate) fn new(tokens: usize) -> Self {
+        Self { steps_left: Cell::new(tokens.saturating_mul(STEPS_PER_TOKEN).saturating_add(STEPS_MIN)) }
+    }
+
+    /// Whether the parser gave up.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.steps_left.get() == 0
+    }
+}
 
 const POSTGRES: PostgreSqlDialect = PostgreSqlDialect {};
 
@@ -36,11 +60,21 @@ impl Dialect for KalamDialect {
         POSTGRES.is_identifier_part(ch)
     }
 
+    /// Counts the step. (The error is the only one that the parser does not take for a reason to try something else.)
+    ///
     /// Literals are most of the tokens of a large INSERT. The parser's own way first tries them as the name of a type.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
-        match parser.peek_token_ref().token {
-            Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) => {
+        self.steps_left.set(self.steps_left.get().saturating_sub(1));
+        if self.is_exhausted() {
+            return Some(Err(ParserError::RecursionLimitExceeded));
+        }
+        match parser.peek_tokens_ref().map(|token| &token.token) {
+            [Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_), _] => {
                 Some(parser.parse_value().map(Expr::Value))
+            }
+            // PostgreSQL has these without parentheses only.
+            [Token::Word(Word { keyword: Keyword::CURRENT_USER | Keyword::SESSION_USER, .. }), Token::LParen] => {
+                Some(parser.parse_identifier().and_then(|name| parser.parse_function(ObjectName::from(vec![name]))))
             }
             _ => None,
         }
@@ -50,8 +84,20 @@ impl Dialect for KalamDialect {
         POSTGRES.is_reserved_for_identifier(keyword)
     }
 
+    /// `NOT NULL` after an expression is no operator, as in PostgreSQL: in `DEFAULT 1 NOT NULL` it is the column's.
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
-        POSTGRES.get_next_precedence(parser)
+        match parser.peek_tokens_ref().map(|token| &token.token) {
+            [Token::Word(not), Token::Word(null)] if not.keyword == Keyword::NOT && null.keyword == Keyword::NULL => {
+                Some(Ok(self.prec_unknown()))
+            }
+            _ => POSTGRES.get_next_precedence(parser),
+        }
+    }
+
+    /// `SELECT 1 ON CONFLICT ...`: what begins a clause is no alias, unless AS says so.
+    fn is_column_alias(&self, keyword: &Keyword, _parser: &mut Parser<'_>) -> bool {
+        !RESERVED_FOR_COLUMN_ALIAS.contains(keyword)
+            && !matches!(keyword, Keyword::ON | Keyword::QUALIFY | Keyword::WINDOW | Keyword::FOR | Keyword::USING)
     }
 
     fn prec_value(&self, precedence: Precedence) -> u8 {
@@ -83,10 +129,6 @@ impl Dialect for KalamDialect {
     }
 
     fn supports_bitwise_shift_operators(&self) -> bool {
-        true
-    }
-
-    fn supports_named_fn_args_with_expr_name(&self) -> bool {
         true
     }
 

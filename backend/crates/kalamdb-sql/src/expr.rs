@@ -7,6 +7,7 @@ use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value, ValueWit
 
 use crate::complexity;
 use crate::cursor::Cursor;
+use crate::dialect::KalamDialect;
 use crate::source::{self, Source};
 
 /// Whether the expression is the bare word DEFAULT, which INSERT and UPDATE allow in the place of a value.
@@ -116,7 +117,8 @@ pub fn parse(text: &str) -> Result<Expr> {
         return Err(Error::invalid_sql("expected one expression"));
     };
     complexity::check(&tokens)?;
-    let mut cursor = Cursor::new(&source, tokens);
+    let dialect = KalamDialect::new(tokens.len());
+    let mut cursor = Cursor::new(&source, &dialect, tokens);
     cursor.call("the expression");
     let expr = cursor.expr()?;
     cursor.end()?;

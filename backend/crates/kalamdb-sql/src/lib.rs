@@ -10,7 +10,8 @@
 //! | limits | `complexity`, `refusals` | trees that could get too deep, AS OF and AS USER, refused before parsing |
 //! | grammar | `grammar`, and from there `dml`, `table`, `column`, `alter`, `objects`, `accounts`, `admin` | our own statements, word by word, through `cursor` |
 //! | queries | sqlparser with our `dialect` | queries and expressions, which go to DataFusion's planner |
-//! | refusals | `refusals` | clauses of a query that nobody carries out |
+//! | rewriting | `rewrite` | FETCH to LIMIT, long chains of AND and OR balanced |
+//! | refusals | `refusals` | clauses of a query that nobody carries out, trees that are too deep |
 //!
 //! # Promises
 //!
@@ -40,6 +41,7 @@ mod grammar;
 mod objects;
 mod options;
 mod refusals;
+mod rewrite;
 mod source;
 mod statement;
 mod table;
@@ -55,6 +57,7 @@ use kalamdb_commons::settings::LimitSettings;
 use kalamdb_commons::{Error, ErrorKind, Result};
 
 use cursor::Cursor;
+use dialect::KalamDialect;
 use source::Source;
 
 /// Reads the statements of a request, at least one.
@@ -92,7 +95,8 @@ fn parse_one(source: &Source<'_>, tokens: Vec<sqlparser::tokenizer::TokenWithSpa
     let params = source::highest_parameter(&tokens)?;
     complexity::check(&tokens)?;
     refusals::check_words(&tokens)?;
-    let mut cursor = Cursor::new(source, tokens);
+    let dialect = KalamDialect::new(tokens.len());
+    let mut cursor = Cursor::new(source, &dialect, tokens);
     let statement = grammar::statement(&mut cursor)?;
     Ok(Parsed { statement, text: cursor.text(), params })
 }

@@ -7,52 +7,63 @@ use std::ops::ControlFlow;
 
 use kalamdb_commons::{Error, Result};
 use sqlparser::ast::{
-    Cte, CteAsMaterialized, Fetch, Join, LimitClause, Query, Select, SelectFlavor, SetExpr, TableAlias, TableFactor,
-    Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, With,
+    Cte, CteAsMaterialized, Expr, Fetch, Join, LimitClause, LockType, Query, Select, SelectFlavor, SetExpr, TableAlias,
+    TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, With,
 };
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::cursor::{is_word, place};
+use crate::rewrite;
 use crate::source::parameter;
 
 /// The most tables, views and subqueries that one statement may read.
 pub(crate) const RELATIONS_MAX: usize = 256;
 
-/// Refuses an expression, item or query with a part that is not implemented.
-pub(crate) fn check(tree: &impl Visit) -> Result<()> {
-    match tree.visit(&mut Refusals { relations: 0 }) {
+/// How deep a tree may be after [`rewrite`](crate::rewrite): what follows takes stack in proportion, and cloning takes
+/// most, some 1 KiB for each level of an expression and 4 KiB for each set operation.
+pub(crate) const DEPTH_MAX: usize = 500;
+/// The most UNION, EXCEPT and INTERSECT in a row.
+pub(crate) const SET_OPERATIONS_MAX: usize = 200;
+
+/// Brings an expression, item or query into the form that it goes on in, and refuses what is not implemented in it.
+pub(crate) fn settle(tree: &mut (impl Visit + VisitMut)) -> Result<()> {
+    rewrite::rewrite(tree);
+    match Visit::visit(tree, &mut Refusals { relations: 0, depth: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-/// Writes `FETCH FIRST n ROWS ONLY` as LIMIT, which is the same and what DataFusion knows.
-pub(crate) fn fetch_to_limit(tree: &mut impl VisitMut) {
-    let _ = tree.visit(&mut FetchToLimit);
-}
-
-/// Refuses what the grammar would read as something else, or fail on without naming it: AS OF and AS USER.
+/// Refuses what the grammar would read as something else, or fail on without naming it: AS OF, AS USER, and functions
+/// of their own grammar in FROM.
 pub(crate) fn check_words(tokens: &[TokenWithSpan]) -> Result<()> {
     for (at, pair) in tokens.windows(2).enumerate() {
-        let [first, second] = pair else { continue };
+        let [TokenWithSpan { token: first, span }, TokenWithSpan { token: second, .. }] = pair else { continue };
+        if *second == Token::AtSign {
+            return Err(Error::invalid_sql(format!("'@' is not implemented{}", place(span.end))));
+        }
+        let Token::Word(Word { quote_style: None, .. }) = first else { continue };
         let third = tokens.get(at + 2).map(|token| &token.token);
-        let named = if is_word(&first.token, "AS") && is_word(&second.token, "OF") && third.is_some_and(begins_version)
-        {
-            "AS OF"
-        } else if is_word(&first.token, "FOR") && is_word(&second.token, "SYSTEM_TIME") {
-            "FOR SYSTEM_TIME"
-        } else if is_word(&first.token, "AS")
-            && is_word(&second.token, "USER")
-            && matches!(third, Some(Token::SingleQuotedString(_) | Token::Placeholder(_)))
-        {
-            "AS USER"
-        } else {
-            continue;
-        };
-        let yet = if named == "AS USER" { " yet" } else { "" };
-        return Err(Error::invalid_sql(format!("{named} is not implemented{yet}{}", place(first.span.start))));
+        if let Some(what) = refused_words(first, second, third) {
+            return Err(Error::invalid_sql(format!("{what} is not implemented{}", place(span.start))));
+        }
     }
     Ok(())
+}
+
+fn refused_words(first: &Token, second: &Token, third: Option<&Token>) -> Option<&'static str> {
+    if is_word(first, "AS") && is_word(second, "OF") && third.is_some_and(begins_version) {
+        return Some("AS OF");
+    }
+    if is_word(first, "FOR") && is_word(second, "SYSTEM_TIME") {
+        return Some("FOR SYSTEM_TIME");
+    }
+    let user = matches!(third, Some(Token::SingleQuotedString(_) | Token::Placeholder(_)));
+    if is_word(first, "AS") && is_word(second, "USER") && user {
+        return Some("AS USER");
+    }
+    let call = |name: &&&str| *second == Token::LParen && is_word(first, name);
+    ["JSON_TABLE", "OPENJSON", "XMLTABLE"].iter().find(call).copied()
 }
 
 /// Whether a token after AS OF is a version or time; otherwise OF is an alias.
@@ -65,6 +76,8 @@ fn begins_version(token: &Token) -> bool {
 
 struct Refusals {
     relations: usize,
+    /// Of the expressions around.
+    depth: usize,
 }
 
 impl Visitor for Refusals {
@@ -83,7 +96,8 @@ impl Visitor for Refusals {
             format_clause,
             pipe_operators,
         } = query;
-        refuse(!locks.is_empty(), "FOR UPDATE and FOR SHARE")?;
+        refuse(locks.iter().any(|lock| matches!(lock.lock_type, LockType::Update)), "FOR UPDATE")?;
+        refuse(!locks.is_empty(), "FOR SHARE")?;
         refuse(for_clause.is_some(), "FOR XML and FOR JSON")?;
         refuse(settings.is_some(), "SETTINGS")?;
         refuse(format_clause.is_some(), "FORMAT")?;
@@ -91,8 +105,7 @@ impl Visitor for Refusals {
         if let Some(Fetch { with_ties, percent, quantity: _ }) = fetch {
             refuse(*with_ties, "FETCH ... WITH TIES")?;
             refuse(*percent, "FETCH ... PERCENT")?;
-            let limited = matches!(limit_clause, Some(LimitClause::LimitOffset { limit: Some(_), .. }));
-            refuse(limited, "FETCH together with LIMIT")?;
+            refuse(true, "FETCH together with LIMIT")?;
         }
         match limit_clause {
             Some(LimitClause::LimitOffset { limit: _, offset: _, limit_by }) => {
@@ -104,7 +117,7 @@ impl Visitor for Refusals {
         if let Some(With { with_token: _, recursive: _, cte_tables }) = with {
             cte_tables.iter().try_for_each(refuse_cte)?;
         }
-        refuse_body(body, with.is_some())
+        refuse_body(body, with.is_some(), 0)
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Error> {
@@ -212,6 +225,21 @@ impl Visitor for Refusals {
         }
     }
 
+    fn pre_visit_expr(&mut self, _expr: &Expr) -> ControlFlow<Error> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return ControlFlow::Break(Error::too_large(format!(
+                "an expression has more than {DEPTH_MAX} levels of operators, functions and subqueries"
+            )));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _expr: &Expr) -> ControlFlow<Error> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<Error> {
         match &value.value {
             Value::Placeholder(name) => match parameter(name) {
@@ -245,37 +273,25 @@ fn refuse_alias(alias: Option<&TableAlias>) -> ControlFlow<Error> {
     refuse(at.is_some(), "AT in an alias")
 }
 
-fn refuse_body(body: &SetExpr, with: bool) -> ControlFlow<Error> {
+fn refuse_body(body: &SetExpr, with: bool, operations: usize) -> ControlFlow<Error> {
+    if operations > SET_OPERATIONS_MAX {
+        return ControlFlow::Break(Error::too_large(format!(
+            "a query has more than {SET_OPERATIONS_MAX} of UNION, EXCEPT and INTERSECT in a row"
+        )));
+    }
     let place = if with { "after WITH; in INSERT, WITH can follow the list of columns," } else { "in a query" };
     match body {
-        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) | SetExpr::Table(_) => ControlFlow::Continue(()),
+        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => ControlFlow::Continue(()),
+        // The parser drops words after it.
+        SetExpr::Table(_) => refuse(true, "TABLE as a query; use SELECT * FROM, it"),
         SetExpr::SetOperation { left, op: _, set_quantifier: _, right } => {
-            refuse_body(left, with)?;
-            refuse_body(right, with)
+            refuse_body(left, with, operations + 1)?;
+            refuse_body(right, with, operations + 1)
         }
         SetExpr::Insert(_) => refuse(true, &format!("INSERT {place}")),
         SetExpr::Update(_) => refuse(true, &format!("UPDATE {place}")),
         SetExpr::Delete(_) => refuse(true, &format!("DELETE {place}")),
         SetExpr::Merge(_) => refuse(true, "MERGE"),
-    }
-}
-
-struct FetchToLimit;
-
-impl VisitorMut for FetchToLimit {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let Some(fetch) = query.fetch.take() else { return ControlFlow::Continue(()) };
-        // FETCH FIRST ROW ONLY, without a number, is one row.
-        let one = || sqlparser::ast::Expr::Value(Value::Number("1".to_owned(), false).with_empty_span());
-        let limit = Some(fetch.quantity.unwrap_or_else(one));
-        let offset = match query.limit_clause.take() {
-            Some(LimitClause::LimitOffset { offset, .. }) => offset,
-            _ => None,
-        };
-        query.limit_clause = Some(LimitClause::LimitOffset { limit, offset, limit_by: Vec::new() });
-        ControlFlow::Continue(())
     }
 }
 

@@ -59,20 +59,33 @@ impl<'a> Source<'a> {
 /// statement, because the parser can tell the index of a token only once it has read one. Statements without a token
 /// of their own are left out.
 pub(crate) fn statements(sql: &str) -> Result<Vec<Vec<TokenWithSpan>>> {
-    let tokens = Tokenizer::new(&KalamDialect, sql).tokenize_with_location().map_err(unreadable)?;
+    let tokens = Tokenizer::new(&KalamDialect::new(0), sql).tokenize_with_location().map_err(unreadable)?;
     let mut statements = Vec::new();
     let begin = || vec![TokenWithSpan { token: Token::SemiColon, span: Span::empty() }];
     let mut current = begin();
-    for token in tokens {
-        match token.token {
+    for TokenWithSpan { token, span } in tokens {
+        match token {
             Token::Whitespace(_) | Token::EOF => {}
             Token::SemiColon => statements.push(std::mem::replace(&mut current, begin())),
-            _ => current.push(token),
+            token => current.push(TokenWithSpan { token: plain(token), span }),
         }
     }
     statements.push(current);
     statements.retain(|tokens| tokens.len() > 1);
     Ok(statements)
+}
+
+/// One form of each literal: every spelling of text is a string in single quotes (the tokenizer has resolved the
+/// escapes), and numbers lose their underscores.
+fn plain(token: Token) -> Token {
+    match token {
+        Token::EscapedStringLiteral(text) | Token::UnicodeStringLiteral(text) | Token::NationalStringLiteral(text) => {
+            Token::SingleQuotedString(text)
+        }
+        Token::DollarQuotedString(text) => Token::SingleQuotedString(text.value),
+        Token::Number(digits, long) if digits.contains('_') => Token::Number(digits.replace('_', ""), long),
+        token => token,
+    }
 }
 
 fn unreadable(error: TokenizerError) -> Error {
