@@ -158,7 +158,7 @@ impl BatchFooter {
         let entry = &self.about.entry;
         let holds = |holds: bool, why| if holds { Ok(()) } else { Err(FooterError::Contradiction(why)) };
         holds(entry.path == batch_file_name(entry.number), "name and number differ")?;
-        holds(entry.from <= entry.through && entry.from >= CommitTime::ZERO, "the interval ends before it begins")?;
+        holds(entry.from < entry.through && entry.from >= CommitTime::ZERO, "the interval ends before it begins")?;
         holds(self.about.group.is_sound(entry.number), "the place in its group is impossible")?;
         let rows: i64 = metadata.row_groups().iter().map(|group| group.num_rows()).sum();
         holds(u64::try_from(rows) == Ok(entry.row_count), "the row counts differ")?;

@@ -16,6 +16,7 @@ use kalamdb_commons::ids::{ColumnId, RowId};
 use kalamdb_commons::{Error, Result};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::bloom_filter::Sbbf;
+use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::BatchColumn;
 use super::file::{BatchFile, FileMetadata};
@@ -91,7 +92,8 @@ impl BatchFile {
         let Some(filters) = self.filters(metadata, 0, counters).await? else { return Ok(()) };
         let may_hold = |id: RowId| filters.iter().any(|filter| filter.check(&id.0.to_le_bytes()[..]));
         let before = wanted.len();
-        wanted.retain(|(page, range)| !absent.contains(page) || ids[range.clone()].iter().any(|id| may_hold(*id)));
+        let is_held = |page: &usize| absent.binary_search(page).is_err();
+        wanted.retain(|(page, range)| is_held(page) || ids[range.clone()].iter().any(|id| may_hold(*id)));
         counters.bloom(before, before - wanted.len());
         Ok(())
     }
@@ -282,34 +284,44 @@ impl BatchFile {
         Ok(rows)
     }
 
-    /// The Bloom filters of a column, one for each row group; `None` if a row group has none.
+    /// The Bloom filters of a column, one for each row group; `None` if a row group has none. Those that are not in
+    /// memory are read at once.
     async fn filters(
         &self,
         metadata: &FileMetadata,
         leaf: usize,
         counters: &IoCounters,
     ) -> Result<Option<Vec<Arc<Sbbf>>>> {
-        let mut filters = Vec::with_capacity(metadata.parquet.num_row_groups());
-        for (row_group, group) in metadata.parquet.row_groups().iter().enumerate() {
-            let part = Part::Bloom { leaf: leaf as u32, row_group: row_group as u32 };
-            if let Some(Held::Filter(filter)) = self.storage.caches.get(self.key, part) {
-                filters.push(filter);
-                continue;
+        let groups = metadata.parquet.row_groups();
+        let part = |row_group: usize| Part::Bloom { leaf: leaf as u32, row_group: row_group as u32 };
+        let held = |row_group: usize| match self.storage.caches.get(self.key, part(row_group)) {
+            Some(Held::Filter(filter)) => Some(filter),
+            _ => None,
+        };
+        let mut filters: Vec<Option<Arc<Sbbf>>> = (0..groups.len()).map(held).collect();
+        let absent: Vec<usize> = (0..groups.len()).filter(|row_group| filters[*row_group].is_none()).collect();
+        let ranges = absent.iter().map(|row_group| self.filter_range(groups[*row_group].column(leaf)));
+        let Some(ranges) = ranges.collect::<Result<Option<Vec<_>>>>()? else { return Ok(None) };
+        if !ranges.is_empty() {
+            let contents = self.read_ranges(&ranges, counters).await?;
+            for (row_group, bytes) in absent.into_iter().zip(contents) {
+                filters[row_group] = Some(self.keep_filter(part(row_group), &bytes)?);
             }
-            let chunk = group.column(leaf);
-            let (Some(offset), Some(length)) = (chunk.bloom_filter_offset(), chunk.bloom_filter_length()) else {
-                return Ok(None);
-            };
-            let damaged = || failure::corrupt(&self.path, "a Bloom filter lies outside of the file");
-            let start = u64::try_from(offset).map_err(|_| damaged())?;
-            let end = start.checked_add(u64::try_from(length).map_err(|_| damaged())?).ok_or_else(damaged)?;
-            if end > self.entry().byte_size {
-                return Err(damaged());
-            }
-            let bytes = self.read_one(start..end, counters).await?;
-            filters.push(self.keep_filter(part, &bytes)?);
         }
-        Ok(Some(filters))
+        Ok(filters.into_iter().collect())
+    }
+
+    /// Where the Bloom filter of a column in a row group is, if it has one.
+    fn filter_range(&self, chunk: &ColumnChunkMetaData) -> Result<Option<Range<u64>>> {
+        let (Some(start), Some(length)) = (chunk.bloom_filter_offset(), chunk.bloom_filter_length()) else {
+            return Ok(None);
+        };
+        let start = u64::try_from(start).ok();
+        let end = start.zip(u64::try_from(length).ok()).and_then(|(start, length)| start.checked_add(length));
+        match start.zip(end).filter(|(_, end)| *end <= self.entry().byte_size) {
+            Some((start, end)) => Ok(Some(start..end)),
+            None => Err(failure::corrupt(&self.path, "a Bloom filter lies outside of the file")),
+        }
     }
 
     /// The Bloom filter of a key of several columns, if the file has one.

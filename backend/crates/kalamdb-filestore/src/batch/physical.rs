@@ -183,3 +183,6 @@ impl KeyValues {
         self.arrays.len() == 1 && !unfiltered(&self.arrays[0])
     }
 }
+
+#[cfg(test)]
+mod tests;

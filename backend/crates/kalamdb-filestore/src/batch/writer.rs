@@ -242,7 +242,7 @@ impl std::fmt::Debug for Encoder {
 
 impl Encoder {
     fn new(partition: &PartitionSpec, number: u64, meta: BatchMeta, sink: Sink) -> Result<Self> {
-        if meta.through < meta.from || !meta.group.is_sound(number) {
+        if meta.through <= meta.from || !meta.group.is_sound(number) {
             return Err(Error::internal(format!(
                 "batch {number} cannot be ({}, {}], {} of {}",
                 meta.from, meta.through, meta.group.position, meta.group.size

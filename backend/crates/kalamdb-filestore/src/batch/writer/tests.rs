@@ -72,11 +72,11 @@ async fn wrong_rows_are_refused_and_leave_no_file() {
 async fn impossible_files_are_not_begun() {
     let world = World::new();
     let (storage, spec, columns) = (world.storage("local"), spec("local", 1), small_columns());
-    let backwards = meta(&columns, 40, 10);
+    let (backwards, empty) = (meta(&columns, 40, 10), meta(&columns, 10, 10));
     let beyond = BatchMeta { group: Group { position: 3, size: 2 }, ..meta(&columns, 0, 10) };
     let before = BatchMeta { group: Group { position: 3, size: 3 }, ..meta(&columns, 0, 10) };
     let unknown = BatchMeta { unique_keys: vec![vec![ColumnId(99)]], ..meta(&columns, 0, 10) };
-    for meta in [backwards, beyond, before, unknown] {
+    for meta in [backwards, empty, beyond, before, unknown] {
         assert!(BatchWriter::create(&storage, &spec, 1, meta).await.is_err());
     }
     write_small(&storage, &spec, 1, 0, 10, Group::ALONE).await;
