@@ -176,3 +176,6 @@ impl Body {
         Error::too_large(format!("the body has over {} bytes, which is the limit", self.bytes_max))
     }
 }
+
+#[cfg(test)]
+mod tests;

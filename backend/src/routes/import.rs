@@ -9,6 +9,7 @@ use kalamdb_commons::schema::Actor;
 use kalamdb_commons::{Error, Result};
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::{raw, refuse, refuse_other_subject};
 use crate::answer::{JSON, took};
@@ -44,14 +45,15 @@ pub(super) async fn import(app: web::Data<App>, request: HttpRequest, payload: w
         let permit = app.admit()?;
         let (pieces, received) = mpsc::channel(PIECES_WAITING_MAX);
         let shared = App::clone(&app);
-        let work = app.on_engine(async move {
+        let span = tracing::info_span!("import", request_id = arrival.request_id, user = %actor.user, table);
+        let work = async move {
             let _permit = permit;
             let mut import = shared.engine.import(&actor, &table).await?;
             let target = Target::new(import.schema(), &shared.settings.limits);
             let spool_dir = Path::new(&shared.settings.storage.data_dir).join("tmp");
             Ok(run(&mut import, target, format, received, &spool_dir).await)
-        });
-        fed(body, pieces, work).await
+        };
+        fed(body, pieces, app.on_engine(work.instrument(span))).await
     };
     match outcome.await {
         Ok(Imported { rows, failure: None }) => {

@@ -14,6 +14,7 @@ use kalamdb_core::api::{IdempotencyKey, OutcomeResult, Param, Replay, SqlRequest
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::{pass_on, raw, refuse, refuse_other_subject};
 use crate::answer::{ARROW_STREAM, JSON, SqlAnswer, Stop, arrow_stream, of_statement};
@@ -151,7 +152,8 @@ async fn run(app: &App, prepared: Prepared, arrival: Arrival) -> HttpResponse {
         // Held until the last byte is on its way.
         let _held = (permit, claim);
         let gone = reply.gone();
-        let work = carry_out(&app, prepared, reply, &arrival);
+        let span = tracing::info_span!("sql", request_id = arrival.request_id, user = %prepared.request.actor.user);
+        let work = carry_out(&app, prepared, reply, &arrival).instrument(span);
         tokio::select! {
             biased;
             () = work => {}
