@@ -61,7 +61,8 @@ pub fn batch_schema(columns: &[Column]) -> SchemaRef {
 }
 
 fn user_field(column: &Column) -> Field {
-    let field = column.column_type.field(&column.name, column.nullable);
+    // Nullable in every file: a deletion keeps its last values, which may be older than a NOT NULL.
+    let field = column.column_type.field(&column.name, true);
     let mut metadata = field.metadata().clone();
     metadata.insert(PARQUET_FIELD_ID_META_KEY.to_owned(), column.id.to_string());
     field.with_metadata(metadata)

@@ -419,6 +419,18 @@ impl ManifestService {
                     Verdict::Damaged(manifest, _) => manifest.map(|manifest| *manifest),
                 },
             };
+            if let (Some(later), Some((_, tag))) = (&found, &stored.manifest)
+                && later.incarnation >= next
+            {
+                // The next life has published already, perhaps with batches: it stays. What it does not list, of the
+                // numbers that are not its own to come, the ended life left behind.
+                let is_listed = |name: &str| later.batches.iter().any(|batch| batch.path == name);
+                let is_left = |name: &&String| {
+                    batch_file_number(name).is_some_and(|number| number <= later.max_batch) && !is_listed(name)
+                };
+                let files = stored.files.keys().filter(is_left).cloned().collect();
+                return Ok(Retired { loaded: Loaded::new(later.clone(), Some(tag.clone()), false), files });
+            }
             let known = self.cache.get(&cache_key(spec)).map_or(0, |held| held.manifest.version);
             let version = found.as_ref().map_or(0, |manifest| manifest.version).max(known) + 1;
             let numbers = stored.files.keys().filter_map(|name| batch_file_number(name));

@@ -215,7 +215,8 @@ fn output(
             let column = table
                 .column_by_id(id)
                 .ok_or_else(|| StoreError::schema(format!("table {} has no column with id {id}", table.name)))?;
-            let field = column.column_type.field(&column.name, column.nullable);
+            // Nullable: a deletion keeps its last values, which may be older than a NOT NULL.
+            let field = column.column_type.field(&column.name, true);
             (field, Output::Column(Box::new(ColumnOutput::new(column, missing.get(&id), capacity)?)))
         }
     })
