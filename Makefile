@@ -26,7 +26,7 @@ test: setup fmt lint deny
 	$(CARGO) test --release --workspace
 
 bench: build
-	$(CARGO) bench --workspace
+	$(CARGO) bench --workspace --bench goals
 
 setup:
 	@scripts/setup.sh tests
