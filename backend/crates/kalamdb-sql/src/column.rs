@@ -157,7 +157,8 @@ fn length_check(column: &str, length: u64) -> CheckDef {
 pub(crate) fn begins_constraint(cursor: &Cursor<'_>) -> bool {
     let followed_by = |words: &[&str]| words.iter().any(|word| cursor.sees_at(1, word));
     match cursor.peek_word().as_deref() {
-        Some("CONSTRAINT" | "UNIQUE" | "CHECK" | "FOREIGN" | "PRIMARY" | "LIKE" | "EXCLUDE") => true,
+        Some("CONSTRAINT" | "UNIQUE" | "CHECK" | "FOREIGN" | "PRIMARY" | "LIKE") => true,
+        Some("EXCLUDE") => *cursor.peek_at(1) == Token::LParen || followed_by(&["USING"]),
         Some("INDEX" | "KEY" | "FULLTEXT" | "SPATIAL" | "PERIOD") => {
             *cursor.peek_at(1) == Token::LParen || followed_by(&["INDEX", "KEY", "FOR"])
         }

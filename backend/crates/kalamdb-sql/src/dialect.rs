@@ -168,6 +168,10 @@ impl Dialect for KalamDialect {
         true
     }
 
+    fn supports_notnull_operator(&self) -> bool {
+        true
+    }
+
     fn supports_comma_separated_trim(&self) -> bool {
         true
     }

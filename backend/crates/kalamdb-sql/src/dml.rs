@@ -8,26 +8,10 @@ use crate::cursor::{Cursor, first_duplicate};
 use crate::statement::{ConflictAction, Delete, Insert, InsertSource, OnConflict, TableName, Update};
 
 /// Words that can follow the table's name, and are no alias of it.
+#[rustfmt::skip]
 const NO_ALIAS: &[&str] = &[
-    "CROSS",
-    "FOR",
-    "FROM",
-    "INNER",
-    "JOIN",
-    "LEFT",
-    "LIMIT",
-    "ON",
-    "OR",
-    "ORDER",
-    "OUTPUT",
-    "PARTITION",
-    "RETURNING",
-    "RIGHT",
-    "SET",
-    "TABLESAMPLE",
-    "USING",
-    "WHERE",
-    "WITH",
+    "CROSS", "FOR", "FROM", "INNER", "JOIN", "LEFT", "LIMIT", "ON", "OR", "ORDER", "OUTPUT", "PARTITION", "RETURNING",
+    "RIGHT", "SET", "TABLESAMPLE", "USING", "WHERE", "WITH",
 ];
 
 /// INSERT, after the word.
