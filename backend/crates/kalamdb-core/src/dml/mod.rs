@@ -162,7 +162,7 @@ pub(crate) async fn run(
         if held_rows.is_some() || held_keys.is_some() {
             scope = at();
         }
-        let evaluated = evaluate(&scope, statement, &mut fresh).await?;
+        let mut evaluated = evaluate(&scope, statement, &mut fresh).await?;
         let provisional = CommitTime(scope.point.through().0 + 1);
         // Errors of RETURNING must come before the commit.
         let unwritten = evaluated.affected(&scope, provisional, deletes)?;
@@ -178,7 +178,8 @@ pub(crate) async fn run(
             late_keys = hold(&locks, wanted).await;
         }
         check_claims(&at(), &evaluated.prepared).await?;
-        let mut writes = evaluated.prepared.writes.clone();
+        let replaced = evaluated.prepared.row_locks();
+        let mut writes = std::mem::take(&mut evaluated.prepared.writes);
         for (key, value) in records(evaluated.ids.len() as u64)? {
             writes.record(key, value);
         }
@@ -190,7 +191,7 @@ pub(crate) async fn run(
         drop((late_keys, held_keys, held_rows));
         match outcome {
             Ok(receipt) => return evaluated.affected(&scope, receipt.first, deletes),
-            Err(Refusal::RowsChanged) => rows_to_lock = evaluated.prepared.row_locks(),
+            Err(Refusal::RowsChanged) => rows_to_lock = replaced,
             Err(Refusal::SchemaChanged) => fresh = Fresh::default(),
             Err(Refusal::Failed(error)) => return Err(error),
         }

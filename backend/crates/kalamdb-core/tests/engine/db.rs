@@ -13,29 +13,30 @@ use kalamdb_core::Engine;
 use kalamdb_core::api::{OutcomeResult, Param, Rows, SqlRequest};
 
 /// 2027-01-15: any time after the Snowflake epoch does.
-pub const START_NS: i64 = 1_800_000_000_000_000_000;
+pub(crate) const START_NS: i64 = 1_800_000_000_000_000_000;
 
-pub struct Db {
-    pub engine: Arc<Engine>,
-    pub clock: ManualClock,
-    pub settings: Arc<Settings>,
-    pub directory: Arc<tempfile::TempDir>,
+pub(crate) struct Db {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) clock: ManualClock,
+    pub(crate) settings: Arc<Settings>,
+    /// Removed with the last handle.
+    pub(crate) directory: Arc<tempfile::TempDir>,
 }
 
 /// What a statement gave, as text.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
+pub(crate) enum Said {
     Rows(Vec<Vec<String>>),
     Count(u64),
     Message(String),
 }
 
 impl Db {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let mut settings = Settings::default();
         settings.storage.data_dir = directory.path().to_str().unwrap().to_owned();
@@ -51,18 +52,18 @@ impl Db {
     }
 
     /// Closes and opens again.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         self.engine.close().await.unwrap();
         drop(self.engine);
         let engine = open(&self.settings, &self.clock).await;
         Self { engine, ..self }
     }
 
-    pub fn actor(user: &str, role: Role) -> Actor {
+    pub(crate) fn actor(user: &str, role: Role) -> Actor {
         Actor { user: UserId::new(user).unwrap(), role }
     }
 
-    pub async fn run_as(&self, actor: Actor, sql: &str, params: Vec<Param>) -> Result<Vec<Said>> {
+    pub(crate) async fn run_as(&self, actor: Actor, sql: &str, params: Vec<Param>) -> Result<Vec<Said>> {
         // Time passes between requests.
         self.clock.step(1_000_000);
         let request = SqlRequest {
@@ -86,16 +87,16 @@ impl Db {
         Ok(said)
     }
 
-    pub async fn run(&self, sql: &str) -> Result<Vec<Said>> {
+    pub(crate) async fn run(&self, sql: &str) -> Result<Vec<Said>> {
         self.run_as(Self::actor("root", Role::System), sql, Vec::new()).await
     }
 
     /// The outcome of the last statement.
-    pub async fn said(&self, sql: &str) -> Said {
+    pub(crate) async fn said(&self, sql: &str) -> Said {
         self.run(sql).await.unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.kind())).pop().unwrap()
     }
 
-    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         match self.said(sql).await {
             Said::Rows(rows) => rows,
             other => panic!("{sql}: {other:?}"),
@@ -103,25 +104,25 @@ impl Db {
     }
 
     /// Rows with their values joined by `|`, in order.
-    pub async fn lines(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn lines(&self, sql: &str) -> Vec<String> {
         self.rows(sql).await.into_iter().map(|row| row.join("|")).collect()
     }
 
-    pub async fn count(&self, sql: &str) -> u64 {
+    pub(crate) async fn count(&self, sql: &str) -> u64 {
         match self.said(sql).await {
             Said::Count(count) => count,
             other => panic!("{sql}: {other:?}"),
         }
     }
 
-    pub async fn error(&self, sql: &str) -> Error {
+    pub(crate) async fn error(&self, sql: &str) -> Error {
         match self.run(sql).await {
             Err(error) => error,
             Ok(said) => panic!("{sql}: {said:?}"),
         }
     }
 
-    pub async fn flush(&self, table: &str) {
+    pub(crate) async fn flush(&self, table: &str) {
         self.said(&format!("STORAGE FLUSH TABLE {table} WAIT")).await;
     }
 }
