@@ -82,6 +82,22 @@ async fn keys_deleted_before_are_scrubbed_too() {
 }
 
 #[tokio::test]
+async fn neighbours_are_scrubbed_after_a_snapshot_was_in_the_way() {
+    let home = Home::new(Durability::Sync);
+    let store = home.open();
+    put_all(&*store, &[("a0", "kept"), ("b0", &mark("b")), ("c0", &mark("c")), ("d0", "kept")]).await;
+    let snapshot = store.snapshot().await.unwrap();
+    assert!(store.scrub(b"b").await.is_err());
+    drop(snapshot);
+    store.scrub(b"c").await.unwrap();
+    assert_eq!(files_with(&home, &mark("c")), [""; 0]);
+    store.scrub(b"b").await.unwrap();
+    store.scrub(b"b").await.unwrap();
+    assert_eq!(files_with(&home, &mark("b")), [""; 0]);
+    assert_eq!(contents(&*store).await, ["a0=kept", "d0=kept"]);
+}
+
+#[tokio::test]
 async fn scrubbing_and_writing_go_on_side_by_side() {
     let home = Home::new(Durability::Buffered);
     let store = home.open();

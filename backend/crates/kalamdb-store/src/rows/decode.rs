@@ -85,7 +85,7 @@ impl fmt::Debug for RowDecoder {
 }
 
 impl RowDecoder {
-    /// A decoder for some columns of a table, in this order.
+    /// A decoder for some columns of a table, in this order. All of the user's columns come out nullable.
     ///
     /// `missing` holds, for columns that old versions lack, what their rows read as: arrays of length one and of
     /// the column's current type. A column that is not in it reads as NULL there. `capacity` is the number of
