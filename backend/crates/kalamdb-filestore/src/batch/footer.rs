@@ -213,3 +213,6 @@ fn decode_bitmap(metadata: &ParquetMetaData, key: &'static str) -> Result<Roarin
     let bytes = BASE64.decode(value(metadata, key)?).map_err(|_| FooterError::Unreadable(key))?;
     RoaringBitmap::deserialize_from(&bytes[..]).map_err(|_| FooterError::Unreadable(key))
 }
+
+#[cfg(test)]
+mod tests;
