@@ -1,0 +1,27 @@
+//! The server as its users have it: the real binary, a data directory of its own, and HTTP.
+//!
+//! | module | promises |
+//! |---|---|
+//! | [`answers`] | the exact shapes of answers |
+//! | [`refusals`] | status, code and words of errors, and limits |
+//! | [`repeats`] | `Idempotency-Key` |
+//! | [`imports`] | bodies of rows |
+//! | [`isolation`] | nobody learns of another's rows |
+//! | [`names`] | odd names work or are refused, and never leave their directory |
+//! | [`lives`] | start, stop, and start again |
+//! | [`kills`] | `kill -9` under load |
+//! | [`damage`] | damaged and missing files |
+//! | [`settings`] | settings that are wrong |
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod answers;
+mod damage;
+mod imports;
+mod isolation;
+mod kills;
+mod lives;
+mod names;
+mod refusals;
+mod repeats;
+mod server;
+mod settings;
