@@ -82,13 +82,27 @@ impl SystemColumns {
     /// If either sequence is within half of [`CEILING_AHEAD_NS`] of its ceiling, the new ceilings to store
     /// durably, after which [`Self::reserved`] must be told. `None` while there is room.
     pub fn reserve(&self) -> Option<Ceilings> {
+        let (updated, id_ms) = self.reached();
+        (self.room_ns() < CEILING_AHEAD_NS / 2)
+            .then(|| Ceilings { updated_ns: updated + CEILING_AHEAD_NS, id_ms: id_ms + CEILING_AHEAD_NS / 1_000_000 })
+    }
+
+    /// Whether there is room for a group below the ceilings as they are.
+    pub fn has_room(&self) -> bool {
+        self.room_ns() > CEILING_AHEAD_NS / 4
+    }
+
+    fn reached(&self) -> (i64, i64) {
         let now_ns = self.now_ns();
         let updated = now_ns.max(self.last_updated.load(Ordering::SeqCst));
         let id_ms = (now_ns / 1_000_000).max(self.last_id_ms());
-        let room_ns = (self.updated_ceiling_ns.load(Ordering::SeqCst) - updated)
-            .min((self.id_ceiling_ms.load(Ordering::SeqCst) - id_ms).saturating_mul(1_000_000));
-        (room_ns < CEILING_AHEAD_NS / 2)
-            .then(|| Ceilings { updated_ns: updated + CEILING_AHEAD_NS, id_ms: id_ms + CEILING_AHEAD_NS / 1_000_000 })
+        (updated, id_ms)
+    }
+
+    fn room_ns(&self) -> i64 {
+        let (updated, id_ms) = self.reached();
+        (self.updated_ceiling_ns.load(Ordering::SeqCst) - updated)
+            .min((self.id_ceiling_ms.load(Ordering::SeqCst) - id_ms).saturating_mul(1_000_000))
     }
 
     /// The ceilings are durable: values below them may be used.

@@ -40,7 +40,7 @@ use kalamdb_commons::manifest::Batch;
 use kalamdb_commons::schema::{Columns, Table};
 use kalamdb_commons::system_columns::{ID, SEQ, SystemColumns, UPDATED};
 use kalamdb_commons::types::SchemaRef;
-use kalamdb_filestore::{BatchStatistics, batch_schema};
+use kalamdb_filestore::BatchStatistics;
 use kalamdb_store::rows::Projected;
 use roaring::RoaringBitmap;
 
@@ -194,7 +194,7 @@ impl PartitionTable {
         let columns = self.table.columns_at(of.version).ok_or_else(|| {
             DataFusionError::Internal(format!("schema version {} of {} is unknown", of.version, self.table.name))
         })?;
-        let file_schema = batch_schema(columns);
+        let file_schema = file_schema(columns);
         let outputs: Vec<Output> = wanted.projection.iter().map(|field| self.output(*field, columns)).collect();
         let mut needed: Vec<usize> = outputs.iter().filter_map(Output::file_column).collect();
         needed.sort_unstable();
@@ -259,9 +259,9 @@ impl PartitionTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let names: Vec<&str> = projection.iter().map(|field| self.name_of(*field)).collect();
         let plain = outputs.len() == needed.len()
-            && outputs.iter().zip(needed).zip(&names).all(|((output, needed), name)| {
+            && outputs.iter().zip(needed).zip(projection).all(|((output, needed), field)| {
                 matches!(output, Output::File { at, cast: None } if at == needed)
-                    && file_schema.field(*needed).name() == name
+                    && file_schema.field(*needed) == self.field_of(*field)
             });
         if plain {
             return Ok(scan);
@@ -283,12 +283,18 @@ impl PartitionTable {
             };
             expressions.push((expression, (*name).to_owned()));
         }
-        Ok(Arc::new(ProjectionExec::try_new(expressions, scan)?))
+        // The schema of today goes along, because DataFusion compares the fields' metadata with the logical plan's.
+        let schema = Schema::new(projection.iter().map(|field| self.field_of(*field).clone()).collect::<Vec<_>>());
+        Ok(Arc::new(ProjectionExec::try_new_with_schema_metadata(expressions, scan, &schema)?))
     }
 
     fn name_of(&self, field: Projected) -> &str {
+        self.field_of(field).name()
+    }
+
+    fn field_of(&self, field: Projected) -> &Field {
         let at = self.fields.iter().position(|known| *known == field).unwrap_or_else(|| unreachable!("it is a field"));
-        self.schema.field(at).name()
+        self.schema.field(at)
     }
 }
 
@@ -327,6 +333,14 @@ pub(crate) fn exposed(table: &Table, exposure: Exposure) -> (Vec<Projected>, Sch
     }
     let (fields, schema): (Vec<Projected>, Vec<Field>) = fields.into_iter().unzip();
     (fields, Arc::new(Schema::new(schema)))
+}
+
+/// The columns of a batch file of a schema version, in order, as the planner is to see them.
+fn file_schema(columns: &Columns) -> SchemaRef {
+    let mut fields = vec![SystemColumns::id_field()];
+    fields.extend(columns.iter().map(|column| column.column_type.field(&column.name, true)));
+    fields.extend([SystemColumns::updated_field(), SystemColumns::deleted_field(), SystemColumns::born_field()]);
+    Arc::new(Schema::new(fields))
 }
 
 fn scanned_file(batch: &ColdBatch, dead: &RoaringBitmap) -> PartitionedFile {
