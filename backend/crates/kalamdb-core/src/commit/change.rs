@@ -7,6 +7,7 @@ use kalamdb_commons::Error;
 use kalamdb_commons::ids::{CommitTime, Incarnation, RowId, SchemaVersion};
 use kalamdb_store::keys::ChangeKind;
 
+use super::locks::Held;
 use crate::partition::Partition;
 
 /// A value of a unique key, in its canonical bytes.
@@ -74,6 +75,9 @@ pub(crate) struct Write {
     pub(crate) changes: Vec<Change>,
     /// System records in the same commit: idempotency.
     pub(crate) records: Vec<(Bytes, Bytes)>,
+    /// The statement's locks. They travel with the write, so that they are held until it is published even if whoever
+    /// waits for it goes away.
+    pub(crate) held: Vec<Held>,
 }
 
 /// What was committed.

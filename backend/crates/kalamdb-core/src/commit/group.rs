@@ -12,12 +12,13 @@ use kalamdb_store::{Batch, rows};
 use tokio::sync::oneshot;
 
 use super::change::{Change, Receipt, Refusal, Write};
+use super::locks::Held;
 use super::readers::Published;
 use super::{Removal, SchemaChange, Verified};
 use crate::catalog::Catalog;
+use crate::partition::Partition;
 use crate::partition::overlay::Kill;
 use crate::partition::registry::Partitions;
-use crate::partition::Partition;
 
 type Done<T> = oneshot::Sender<Result<T, Refusal>>;
 
@@ -50,6 +51,8 @@ pub(crate) struct Group {
     writes: Vec<(Receipt, Done<Receipt>)>,
     others: Vec<Done<()>>,
     changes: usize,
+    /// The locks of the writes, released when the group has been published and answered.
+    held: Vec<Held>,
 }
 
 impl Group {
@@ -65,6 +68,7 @@ impl Group {
             writes: Vec::new(),
             others: Vec::new(),
             changes: 0,
+            held: Vec::new(),
             base,
         }
     }
@@ -130,6 +134,7 @@ impl Group {
         for (key, value) in write.records {
             self.batch.put(key, value);
         }
+        self.held.extend(write.held);
         self.changes += write.changes.len();
         // Keys are freed before any is taken: rows of one statement may exchange them.
         for change in &write.changes {
@@ -171,13 +176,9 @@ impl Group {
         let partition = change.partition.clone();
         let space = partition.keys();
         let born = change.replaces.map_or(updated, |seen| seen.born);
-        rows::patch(&mut change.value, updated, born)
-            .unwrap_or_else(|_| unreachable!("an encoded row has a header"));
-        let entry = ChangeEntry {
-            row_id: change.row,
-            kind: change.kind(),
-            previous: change.replaces.map(|seen| seen.updated),
-        };
+        rows::patch(&mut change.value, updated, born).unwrap_or_else(|_| unreachable!("an encoded row has a header"));
+        let entry =
+            ChangeEntry { row_id: change.row, kind: change.kind(), previous: change.replaces.map(|seen| seen.updated) };
         let key = keys::current(space, change.row);
         if let (Some(old), Some(seen)) = (&newest, change.replaces) {
             self.batch.put(keys::superseded(space, change.row, seen.updated), old.clone());

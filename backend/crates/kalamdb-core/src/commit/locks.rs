@@ -1,8 +1,9 @@
 //! Locks on unique keys and rows, held from a statement's check to its commit.
 //!
-//! A statement takes all of its locks at once and in order, so two statements never wait for each other. The locks
-//! only keep a check true until the commit and keep contended rows from being evaluated in vain; what decides is
-//! the committer's own comparison with the newest state.
+//! A statement takes all of its locks at once and in order, so two statements never wait for each other in a circle.
+//! Locks on keys keep the check of uniqueness true until the commit is published, so they travel with the write.
+//! Locks on rows only keep contended rows from being evaluated in vain: for rows, what decides is the committer's own
+//! comparison with the newest state.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -82,7 +82,11 @@ pub(crate) struct Verified {
 enum Work {
     Write(Write, oneshot::Sender<Result<Receipt, Refusal>>),
     Catalog(Box<SchemaChange>, oneshot::Sender<Result<(), Refusal>>),
-    Records { puts: Vec<(Bytes, Bytes)>, deletes: Vec<Bytes>, done: oneshot::Sender<Result<(), Refusal>> },
+    Records {
+        puts: Vec<(Bytes, Bytes)>,
+        deletes: Vec<Bytes>,
+        done: oneshot::Sender<Result<(), Refusal>>,
+    },
     Remove(Removal, oneshot::Sender<Result<(), Refusal>>),
     /// Raises the ceilings if they are near.
     Reserve(oneshot::Sender<Result<(), Refusal>>),

@@ -41,7 +41,7 @@ impl Readers {
     /// Makes a moment the one that new readers get. Called by the committer only, after its group is as durable
     /// as the setting promises.
     pub(crate) fn publish(&self, next: Published) {
-        debug_assert!(next.through >= self.newest.load().through, "U never goes back");
+        assert!(next.through >= self.newest.load().through, "U never goes back");
         self.newest.store(Arc::new(next));
         self.left.notify_waiters();
     }

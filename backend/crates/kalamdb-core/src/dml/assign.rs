@@ -52,7 +52,9 @@ fn converts(source: &DataType, target: ColumnType) -> bool {
         _ if source.is_numeric() => !temporal && !matches!(target, T::Boolean | T::Bytes | T::Uuid),
         DataType::Date32 | DataType::Date64 => matches!(target, T::Date | T::Timestamp | T::DateTime | T::Text),
         DataType::Time32(_) | DataType::Time64(_) => matches!(target, T::Time | T::Text),
-        DataType::Timestamp(..) => matches!(target, T::Timestamp | T::DateTime | T::Date | T::Time | T::Text | T::BigInt),
+        DataType::Timestamp(..) => {
+            matches!(target, T::Timestamp | T::DateTime | T::Date | T::Time | T::Text | T::BigInt)
+        }
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
             target == T::Bytes
         }
@@ -99,13 +101,14 @@ fn from_text(values: &StringArray, column: &Column) -> Result<ArrayRef> {
             let parse = |text: &str| {
                 uuid::Uuid::try_parse(text).map(|uuid| uuid.hyphenated().to_string()).map_err(|e| refuse(text, &e))
             };
-            let parsed: StringArray =
-                values.iter().map(|text| text.map(parse).transpose()).collect::<Result<_>>()?;
+            let parsed: StringArray = values.iter().map(|text| text.map(parse).transpose()).collect::<Result<_>>()?;
             Ok(Arc::new(parsed))
         }
         ColumnType::Bytes => {
-            let parsed: Vec<Option<Vec<u8>>> =
-                values.iter().map(|text| text.map(|text| bytes_of(text, &refuse)).transpose()).collect::<Result<_>>()?;
+            let parsed: Vec<Option<Vec<u8>>> = values
+                .iter()
+                .map(|text| text.map(|text| bytes_of(text, &refuse)).transpose())
+                .collect::<Result<_>>()?;
             Ok(Arc::new(parsed.iter().map(Option::as_deref).collect::<BinaryArray>()))
         }
         _ => {

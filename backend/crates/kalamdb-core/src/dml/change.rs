@@ -6,10 +6,10 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use kalamdb_commons::ids::RowId;
 use kalamdb_commons::schema::{Column, ColumnDefault, Table};
 use kalamdb_commons::{Error, Result};
+use kalamdb_sql::ast::Expr;
 use kalamdb_sql::expr::is_default;
 use kalamdb_sql::{Delete, Update};
 use kalamdb_store::rows::RowEncoder;
-use sqlparser::ast::Expr;
 
 use super::assign::to_column;
 use super::insert::{known_column, nullable_schema};

@@ -11,8 +11,8 @@ use datafusion::common::{DFSchema, TableReference};
 use kalamdb_commons::ids::RowId;
 use kalamdb_commons::schema::{Column, Table, UniqueKey};
 use kalamdb_commons::{Error, Result};
+use kalamdb_sql::ast::{Expr, Ident, VisitMut, VisitorMut};
 use kalamdb_sql::{ConflictAction, OnConflict};
-use sqlparser::ast::{Expr, Ident, VisitMut, VisitorMut};
 
 use super::change::{assignments, updated};
 use super::direct;

@@ -10,9 +10,9 @@ use kalamdb_commons::system_columns::{ID, SystemColumns};
 use kalamdb_commons::types::ColumnType;
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::BatchColumn;
+use kalamdb_sql::ast::Expr;
 use kalamdb_store::rows::convert::convert;
 use kalamdb_store::rows::{self, Projected, RowDecoder, key_bytes};
-use sqlparser::ast::Expr;
 
 use super::literals::column_of_literals;
 use crate::partition::lookup::{KeyQuestion, PartitionRead, Version};

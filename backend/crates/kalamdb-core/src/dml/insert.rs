@@ -10,10 +10,10 @@ use kalamdb_commons::schema::{Column, ColumnDefault, Table};
 use kalamdb_commons::system_columns::SystemColumns;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
+use kalamdb_sql::ast::{Expr, Parens, Query, SelectItem, SetExpr, Values};
 use kalamdb_sql::expr::{as_column, fold, is_default};
 use kalamdb_sql::{Insert, InsertSource};
 use kalamdb_store::rows::RowEncoder;
-use sqlparser::ast::{Expr, Parens, Query, SelectItem, SetExpr, Values};
 
 use super::assign::to_column;
 use super::literals::column_of_literals;
@@ -152,11 +152,7 @@ async fn computed(scope: &StatementScope, table: &Table, column: &Column, cell: 
 }
 
 /// The rows of a query, for these columns in order.
-pub(crate) async fn from_query(
-    scope: &StatementScope,
-    named: &[&Column],
-    query: &Query,
-) -> Result<(usize, Given)> {
+pub(crate) async fn from_query(scope: &StatementScope, named: &[&Column], query: &Query) -> Result<(usize, Given)> {
     let planner = scope.engine.planner();
     let plan = planner.plan(scope, query.clone()).await?;
     let kept = without_starred_system_columns(query, plan.schema().as_arrow());

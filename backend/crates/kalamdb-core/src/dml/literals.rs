@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Builder, Int64Builder, StringB
 use kalamdb_commons::schema::Column;
 use kalamdb_commons::types::ColumnType;
 use kalamdb_commons::{Error, Result};
-use sqlparser::ast::{Expr, UnaryOperator, Value};
+use kalamdb_sql::ast::{Expr, UnaryOperator, Value};
 
 use super::assign::to_column;
 

@@ -39,10 +39,10 @@ use bytes::Bytes;
 use kalamdb_commons::ids::{CommitTime, NamespaceId, RowId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, ErrorKind, Result};
+use kalamdb_sql::ast::SelectItem;
 use kalamdb_sql::{Delete, Insert, TableName, Update};
 use prepared::Prepared;
 use returning::Returning;
-use sqlparser::ast::SelectItem;
 
 use crate::api::Verb;
 use crate::commit::Refusal;
@@ -117,7 +117,8 @@ impl Evaluated {
     fn affected(&self, scope: &StatementScope, first: CommitTime, deleted: bool) -> Result<Affected> {
         let planner = scope.engine.planner();
         let returning = self.returning.as_ref();
-        let returning = returning.map(|clause| clause.rows(planner, &self.rows, &self.ids, first, deleted)).transpose()?;
+        let returning =
+            returning.map(|clause| clause.rows(planner, &self.rows, &self.ids, first, deleted)).transpose()?;
         Ok(Affected { rows: self.ids.len() as u64, returning })
     }
 }
@@ -187,9 +188,8 @@ pub(crate) async fn run(
             return Ok(unwritten);
         }
         scope.engine.check_hot_limit()?;
-        let outcome = scope.engine.committer().write(writes.into_write()).await;
-        drop((late_keys, held_keys, held_rows));
-        match outcome {
+        let held = [held_rows, held_keys, late_keys].into_iter().flatten().collect();
+        match scope.engine.committer().write(writes.into_write(held)).await {
             Ok(receipt) => return evaluated.affected(&scope, receipt.first, deletes),
             Err(Refusal::RowsChanged) => rows_to_lock = replaced,
             Err(Refusal::SchemaChanged) => fresh = Fresh::default(),
@@ -308,7 +308,7 @@ impl Transaction {
         let locks = at().engine.locks().clone();
         let mut names = self.prepared.row_locks();
         names.extend(self.prepared.key_locks());
-        let _held = hold(&locks, names).await;
+        let held = hold(&locks, names).await;
         let scope = at();
         check_claims(&scope, &self.prepared).await.map_err(|error| match error.kind() {
             // At the transaction's own moment the key was free: somebody else was first.
@@ -323,7 +323,7 @@ impl Transaction {
             return Ok(());
         }
         scope.engine.check_hot_limit()?;
-        match scope.engine.committer().write(writes.into_write()).await {
+        match scope.engine.committer().write(writes.into_write(held.into_iter().collect())).await {
             Ok(_) => Ok(()),
             Err(Refusal::RowsChanged) => {
                 Err(Error::conflict("another transaction changed the same rows first; run the transaction again"))

@@ -122,9 +122,7 @@ impl Claims {
             let Some(holder) = holder.filter(|holder| *holder != self.rows[at]) else { continue };
             let Some(value) = self.value(at) else { continue };
             // The holder may itself let go of the value in the same writes.
-            let let_go = own
-                .and_then(|writes| writes.row(holder))
-                .is_some_and(|change| !change.keys.contains(&value));
+            let let_go = own.and_then(|writes| writes.row(holder)).is_some_and(|change| !change.keys.contains(&value));
             if !let_go && self.still_claims(at, prepared) {
                 return Err(self.duplicate(at));
             }

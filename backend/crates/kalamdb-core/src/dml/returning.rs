@@ -11,9 +11,9 @@ use kalamdb_commons::ids::{CommitTime, RowId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
+use kalamdb_sql::ast::{Expr, SelectItem, SelectItemQualifiedWildcardKind};
 use kalamdb_sql::expr::{as_column, fold};
 use kalamdb_store::rows::Projected;
-use sqlparser::ast::{Expr, SelectItem, SelectItemQualifiedWildcardKind};
 
 use crate::query::{Planner, arrow_error, plan_error};
 use crate::tables::{Exposure, exposed};

@@ -14,8 +14,8 @@ use kalamdb_commons::ids::{CommitTime, RowId};
 use kalamdb_commons::schema::{Column, Table};
 use kalamdb_commons::system_columns::{BORN, ID, UPDATED};
 use kalamdb_commons::{Error, Result};
-use sqlparser::ast::helpers::attached_token::AttachedToken;
-use sqlparser::ast::{
+use kalamdb_sql::ast::helpers::attached_token::AttachedToken;
+use kalamdb_sql::ast::{
     Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
     TableWithJoins, Visit, Visitor, WildcardAdditionalOptions,
 };

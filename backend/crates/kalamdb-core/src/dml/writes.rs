@@ -11,6 +11,7 @@ use kalamdb_commons::ids::{PartitionId, RowId};
 use kalamdb_commons::settings::LimitSettings;
 use kalamdb_commons::{Error, Result};
 
+use crate::commit::locks::Held;
 use crate::commit::{Change, KeyValue, PlannedWith, Write};
 use crate::partition::Partition;
 
@@ -127,14 +128,14 @@ impl WriteSet {
     }
 
     /// As the committer takes it, in the order in which the rows were first written.
-    pub(crate) fn into_write(self) -> Write {
+    pub(crate) fn into_write(self, held: Vec<Held>) -> Write {
         let mut partitions = self.partitions;
         let changes = self
             .order
             .into_iter()
             .filter_map(|(partition, row)| partitions.get_mut(&partition)?.rows.remove(&row))
             .collect();
-        Write { planned_with: self.planned_with.into_iter().collect(), changes, records: self.records }
+        Write { planned_with: self.planned_with.into_iter().collect(), changes, records: self.records, held }
     }
 }
 

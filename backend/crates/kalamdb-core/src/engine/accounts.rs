@@ -201,7 +201,8 @@ impl Engine {
     fn account_of(&self, token: &str, kind: TokenKind) -> Result<Arc<User>> {
         let claims = self.accounts.tokens.read(token, kind, self.clock.now_ms())?;
         let catalog = self.catalog();
-        let account = catalog.user(&claims.sub).filter(|account| account.is_active()).ok_or_else(invalid_credentials)?;
+        let account =
+            catalog.user(&claims.sub).filter(|account| account.is_active()).ok_or_else(invalid_credentials)?;
         if account.generation != claims.generation {
             return Err(token_expired());
         }

@@ -135,12 +135,14 @@ impl Engine {
     ) -> Result<Option<Write>> {
         let Statement::CreateTable(create) = statement else { return Ok(None) };
         let Some(query) = &create.as_query else { return Ok(None) };
-        let Some(table) = edit.affected.first().and_then(|name| edit.next.table(name)).cloned() else { return Ok(None) };
+        let Some(table) = edit.affected.first().and_then(|name| edit.next.table(name)).cloned() else {
+            return Ok(None);
+        };
         let (count, given) = insert::from_query(scope, &table.columns().iter().collect::<Vec<_>>(), query).await?;
         let new = insert::complete(scope, &table, count, given).await?;
         let prepared = insert::prepare(scope, &table, &new.ids(), &new.rows)?;
         self.check_hot_limit()?;
-        Ok(Some(prepared.writes.into_write()))
+        Ok(Some(prepared.writes.into_write(Vec::new())))
     }
 
     /// New defaults and checks must plan, and give what they are for.
@@ -156,7 +158,8 @@ impl Engine {
         self.constants(&nobody, &[]).apply(&mut expr)?;
         match &new.role {
             ExpressionRole::Default(id) | ExpressionRole::Missing(id) => {
-                let column = new.table.column_by_id(*id).ok_or_else(|| Error::internal("a default without a column"))?;
+                let column =
+                    new.table.column_by_id(*id).ok_or_else(|| Error::internal("a default without a column"))?;
                 let value = planner.constant(expr)?;
                 let array = value.to_array().map_err(|error| plan_error(error, "a default"))?;
                 crate::dml::assign::to_column(&array, column).map(|_| ())
@@ -218,7 +221,10 @@ impl Engine {
                 let look: Look<'_> = &mut |batch| {
                     let converted = convert(&column.name, batch.column(0), column.column_type, *to);
                     converted.map(|_| ()).map_err(|error| {
-                        Error::execution(format!("column '{}' of {} cannot become {to}: {error}", column.name, table.name))
+                        Error::execution(format!(
+                            "column '{}' of {} cannot become {to}: {error}",
+                            column.name, table.name
+                        ))
                     })
                 };
                 self.each_batch(scope, table, Some(&column), look).await
@@ -285,7 +291,9 @@ impl Engine {
         let provider = PartitionTable::new(table.clone(), read, missing, Exposure::default(), scope.stats.clone());
         let scan = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(provider)), None);
         let plan = match column {
-            Some(column) => scan.and_then(|scan| scan.project([col(ColumnName::new_unqualified(column.name.to_string()))])),
+            Some(column) => {
+                scan.and_then(|scan| scan.project([col(ColumnName::new_unqualified(column.name.to_string()))]))
+            }
             None => scan,
         };
         let plan = plan.and_then(LogicalPlanBuilder::build).map_err(|error| plan_error(error, "a check of rows"))?;

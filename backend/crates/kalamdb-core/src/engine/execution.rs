@@ -14,8 +14,8 @@ use kalamdb_commons::ids::NamespaceId;
 use kalamdb_commons::schema::{Actor, Role, Table};
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
+use kalamdb_sql::ast::{Query, SetExpr};
 use kalamdb_sql::{Parsed, Statement};
-use sqlparser::ast::{Query, SetExpr};
 
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
@@ -328,7 +328,14 @@ fn may_be_in_transaction(statement: &Statement) -> bool {
     use Statement as S;
     matches!(
         statement,
-        S::Query(_) | S::Explain { .. } | S::Insert(_) | S::Update(_) | S::Delete(_) | S::Begin | S::Commit | S::Rollback
+        S::Query(_)
+            | S::Explain { .. }
+            | S::Insert(_)
+            | S::Update(_)
+            | S::Delete(_)
+            | S::Begin
+            | S::Commit
+            | S::Rollback
     )
 }
 

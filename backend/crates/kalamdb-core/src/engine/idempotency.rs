@@ -134,7 +134,8 @@ impl Progress {
 }
 
 fn encode(record: &Record) -> Result<Bytes> {
-    let json = serde_json::to_vec(record).map_err(|error| Error::internal("an idempotency record").with_source(error))?;
+    let json =
+        serde_json::to_vec(record).map_err(|error| Error::internal("an idempotency record").with_source(error))?;
     Ok(json.into())
 }
 
@@ -189,12 +190,7 @@ impl Engine {
     }
 
     fn new_record(&self, key: &IdempotencyKey) -> Record {
-        Record {
-            request: hex(&key.request_hash),
-            created_at_ms: self.clock().now_ms(),
-            done: Vec::new(),
-            answer: None,
-        }
+        Record { request: hex(&key.request_hash), created_at_ms: self.clock().now_ms(), done: Vec::new(), answer: None }
     }
 
     async fn remembered(&self, name: &str) -> Result<Option<Record>> {

@@ -8,8 +8,8 @@ use kalamdb_commons::schema::{Actor, Table};
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::TableName;
+use kalamdb_sql::ast::Expr;
 use kalamdb_sql::expr::fold;
-use sqlparser::ast::Expr;
 
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
@@ -81,9 +81,8 @@ impl Import {
             let held = crate::dml::hold(self.engine.locks(), prepared.key_locks()).await;
             crate::dml::check_claims(&self.engine.import_scope(&self.actor)?, &prepared).await?;
             self.engine.check_hot_limit()?;
-            let outcome = self.engine.committer().write(prepared.writes.into_write()).await;
-            drop(held);
-            match outcome {
+            let write = prepared.writes.into_write(held.into_iter().collect());
+            match self.engine.committer().write(write).await {
                 Ok(_) => return Ok(batch.num_rows() as u64),
                 Err(Refusal::SchemaChanged | Refusal::RowsChanged) => {}
                 Err(Refusal::Failed(error)) => return Err(error),

@@ -194,7 +194,8 @@ impl Flush<'_> {
                 continue;
             }
             let rows = decoder.finish()?;
-            let rows = RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(crate::query::arrow_error)?;
+            let rows =
+                RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(crate::query::arrow_error)?;
             writer.write(&rows).await?;
             self.job.progress(rows.num_rows() as u64, rows.get_array_memory_size() as u64);
         }

@@ -40,7 +40,7 @@ impl Overlay {
 
     /// Appends a kill that was just committed.
     pub(crate) fn push(&mut self, kill: Kill) {
-        debug_assert!(self.kills.last().is_none_or(|last| last.at < kill.at), "kills come in commit order");
+        assert!(self.kills.last().is_none_or(|last| last.at < kill.at), "kills come in commit order");
         self.kills.push(kill);
     }
 

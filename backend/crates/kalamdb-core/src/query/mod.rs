@@ -31,7 +31,7 @@ use kalamdb_commons::system_columns::SystemColumns;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::unique::TimeOrdered;
 use kalamdb_commons::{Error, Result};
-use sqlparser::ast::{Expr, Query, Statement};
+use kalamdb_sql::ast::{Expr, Query, Statement};
 
 pub(crate) use scope::StatementScope;
 use source::Sources;
@@ -203,7 +203,9 @@ pub(crate) fn plan_error(error: datafusion::error::DataFusionError, doing: &str)
         Df::Plan(text) => Error::execution(text),
         Df::SchemaError(source, _) => Error::execution(source.to_string()),
         Df::NotImplemented(text) => Error::invalid_sql(format!("not supported: {text}")),
-        Df::ResourcesExhausted(text) => Error::overloaded(format!("the query needs more memory than it may use: {text}")),
+        Df::ResourcesExhausted(text) => {
+            Error::overloaded(format!("the query needs more memory than it may use: {text}"))
+        }
         Df::Internal(text) => Error::internal(format!("{doing}: {text}")),
         Df::IoError(source) => Error::io(format!("{doing}: {source}")),
         Df::ArrowError(source, _) => Error::execution(source.to_string()),

@@ -8,8 +8,10 @@ use kalamdb_commons::schema::Table;
 use kalamdb_commons::system_columns::DELETED;
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::TableName;
+use kalamdb_sql::ast::{
+    Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor,
+};
 use kalamdb_sql::expr::fold;
-use sqlparser::ast::{Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor};
 
 use super::scope::Access;
 use super::{StatementScope, arrow_error, plan_error};

@@ -11,13 +11,13 @@ use std::ops::ControlFlow;
 use kalamdb_commons::ids::UserId;
 use kalamdb_commons::system_columns::{DELETED, SEQ};
 use kalamdb_commons::{Error, Result};
-use kalamdb_sql::expr::fold;
-use kalamdb_sql::{ConflictAction, Insert, InsertSource, OnConflict};
-use sqlparser::ast::{
+use kalamdb_sql::ast::{
     DataType, ExcludeSelectItem, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
     SelectItem, TableAlias, TableFactor, TimezoneInfo, TypedString, Value, ValueWithSpan, Visit, VisitMut, Visitor,
     VisitorMut,
 };
+use kalamdb_sql::expr::fold;
+use kalamdb_sql::{ConflictAction, Insert, InsertSource, OnConflict};
 
 use crate::api::Param;
 use crate::tables::Exposure;
@@ -247,7 +247,11 @@ fn names(node: &impl Visit, column: &str, everywhere: bool) -> bool {
                 Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|name| fold(name) == self.column),
                 _ => false,
             };
-            if named && (self.everywhere || self.depth == 0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if named && (self.everywhere || self.depth == 0) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         }
     }
     node.visit(&mut Search { column, everywhere, depth: 0 }).is_break()

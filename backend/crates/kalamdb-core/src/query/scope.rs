@@ -93,7 +93,8 @@ impl StatementScope {
             if partition.is_loaded() { &self.stats.manifest_cache_hits } else { &self.stats.manifest_cache_misses };
         StatementStats::add(counter, 1);
         let view = partition.view_at(self.point.through(), self.engine.cold()).await?;
-        let pending = self.writes.as_ref().and_then(|writes| writes.of(partition.id())).map(|own| Arc::new(own.clone()));
+        let pending =
+            self.writes.as_ref().and_then(|writes| writes.of(partition.id())).map(|own| Arc::new(own.clone()));
         Ok(PartitionRead { partition, point: self.point.clone(), view, pending, io: self.stats.io.clone() })
     }
 }

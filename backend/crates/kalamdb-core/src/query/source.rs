@@ -19,8 +19,8 @@ use kalamdb_commons::ids::TableRef;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_sql::TableName;
+use kalamdb_sql::ast::{ObjectName, ObjectNamePart, Query, Statement, Visit, Visitor};
 use kalamdb_sql::expr::fold;
-use sqlparser::ast::{ObjectName, ObjectNamePart, Query, Statement, Visit, Visitor};
 
 use super::prepare::unmarked;
 use super::scope::{Access, StatementScope};
@@ -111,7 +111,8 @@ async fn resolve_one(
     let namespace = namespace.as_deref().unwrap_or(scope.namespace.as_str());
     if RESERVED_NAMESPACES.contains(&namespace) {
         let batch = scope.engine.system_rows(scope, namespace, name).await?;
-        let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).map_err(|e| plan_error(e, "a system table"))?;
+        let table =
+            MemTable::try_new(batch.schema(), vec![vec![batch]]).map_err(|e| plan_error(e, "a system table"))?;
         return Ok(provider_as_source(Arc::new(table)));
     }
     let resolved = TableRef::new(namespace, name).map_err(|_| scope.not_found(&format!("{namespace}.{name}")))?;
