@@ -78,24 +78,29 @@ impl Audience<'_> {
 
     fn log(self, error: &Error) {
         let (status, code) = status_and_code(error.kind());
-        let cause = causes(error);
         if status >= 500 && error.kind() != ErrorKind::Overloaded {
-            tracing::error!(request_id = self.request_id, code, kind = ?error.kind(), cause, "{error}");
+            tracing::error!(request_id = self.request_id, code, kind = ?error.kind(), "{}", with_causes(error));
         } else {
-            tracing::debug!(request_id = self.request_id, code, kind = ?error.kind(), cause, "{error}");
+            tracing::debug!(request_id = self.request_id, code, kind = ?error.kind(), "{}", with_causes(error));
         }
     }
 }
 
-/// What caused it, and what caused that, in one line.
-pub(crate) fn causes(error: &Error) -> String {
-    let mut causes = Vec::new();
+/// An error with what caused it, and what caused that, in one line. Says nothing twice: many causes repeat what they
+/// are wrapped in.
+pub(crate) fn with_causes(error: &Error) -> String {
+    let mut said = vec![error.to_string()];
     let mut next = error.source();
     while let Some(cause) = next {
-        causes.push(cause.to_string());
+        let words = cause.to_string();
+        match said.last_mut() {
+            Some(last) if words.starts_with(last.as_str()) => *last = words,
+            Some(last) if last.ends_with(&words) => {}
+            _ => said.push(words),
+        }
         next = cause.source();
     }
-    causes.join(": ")
+    said.join(": ").replace('\n', " ")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! within `server.shutdown_timeout_seconds` or are cancelled, and the engine closes its store. A second signal does
 //! not wait for requests.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
 use crate::config::Loaded;
-use crate::errors::causes;
+use crate::errors::with_causes;
 use crate::{fail_points, routes};
 use kalamdb_core::Engine;
 
@@ -43,9 +43,10 @@ pub(crate) fn run(loaded: Loaded) -> Result<(), String> {
     fail_points::arm(&fail_points::parse(&settings.testing.fail_points)?)?;
     let listener = listen(&settings.server)?;
     let runtime = engine_runtime()?;
-    let engine = runtime
-        .block_on(Engine::open(Arc::clone(&settings), Arc::new(SystemClock), Arc::new(SystemEntropy)))
-        .map_err(|error| one_line(&format!("cannot open the database in {}", settings.storage.data_dir), &error))?;
+    let engine =
+        runtime.block_on(Engine::open(Arc::clone(&settings), Arc::new(SystemClock), Arc::new(SystemEntropy))).map_err(
+            |error| format!("cannot open the database in {}: {}", settings.storage.data_dir, with_causes(&error)),
+        )?;
     engine.set_setting_sources(sources);
     if let Some(password) = engine.first_root_password() {
         announce(&format!("The first start made the user root with the password {password} - it is shown only now"));
@@ -56,15 +57,18 @@ pub(crate) fn run(loaded: Loaded) -> Result<(), String> {
         if tokio::time::timeout(CANCEL_WAIT, app.idle()).await.is_err() {
             tracing::warn!("statements were still running at the end");
         }
-        engine.close().await.map_err(|error| one_line("closing the database failed", &error))
+        engine.close().await.map_err(|error| format!("closing the database failed: {}", with_causes(&error)))
     });
     runtime.shutdown_timeout(CANCEL_WAIT);
     served.and(closed)
 }
 
 fn start_log(settings: &LoggingSettings) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.level).map_err(|error| format!("logging.level: {error}"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // The HTTP server tells its own start and stop; ours are told here.
+    let directives = format!("actix_server=warn,{}", settings.level);
+    let filter = EnvFilter::try_new(directives).map_err(|error| format!("logging.level: {error}"))?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
     let started = if settings.format == "json" { log.json().try_init() } else { log.try_init() };
     started.map_err(|error| format!("cannot start the log: {error}"))
 }
@@ -157,12 +161,4 @@ fn announce(line: &str) {
     println!("{line}");
     // A closed standard output is no reason to stop.
     let _unread = std::io::stdout().flush();
-}
-
-fn one_line(what: &str, error: &kalamdb_commons::Error) -> String {
-    let line = match causes(error) {
-        causes if causes.is_empty() => format!("{what}: {error}"),
-        causes => format!("{what}: {error}: {causes}"),
-    };
-    line.replace('\n', " ")
 }

@@ -95,3 +95,13 @@ fn accounts_speak_their_own_words() {
     assert_eq!(account_word(ErrorKind::RateLimited), "rate_limited");
     assert_eq!(account_word(ErrorKind::InvalidInput), "invalid_input");
 }
+
+#[test]
+fn causes_are_told_in_one_line_and_once() {
+    let cause = |words: &str| std::io::Error::other(words.to_owned());
+    let of = |words: &str| with_causes(&Error::io("reading failed").with_source(cause(words)));
+    assert_eq!(of("disk\non fire"), "reading failed: disk on fire");
+    assert_eq!(of("reading failed"), "reading failed");
+    assert_eq!(of("reading failed: disk on fire"), "reading failed: disk on fire");
+    assert_eq!(with_causes(&Error::io("a: b").with_source(cause("b"))), "a: b");
+}
