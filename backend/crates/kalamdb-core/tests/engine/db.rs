@@ -1,16 +1,19 @@
 //! A database in a temporary directory, with a clock that the test moves.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::util::display::array_value_to_string;
 use futures::StreamExt;
 use kalamdb_commons::clock::{ManualClock, SystemEntropy};
 use kalamdb_commons::ids::UserId;
+use kalamdb_commons::manifest::{MANIFEST_FILE, Manifest};
 use kalamdb_commons::schema::{Actor, Role};
 use kalamdb_commons::settings::{Durability, Settings};
 use kalamdb_commons::{Error, Result};
-use kalamdb_core::Engine;
 use kalamdb_core::api::{OutcomeResult, Param, Rows, SqlRequest};
+use kalamdb_core::stats::StatsSnapshot;
+use kalamdb_core::{Engine, Execution};
 
 /// 2027-01-15: any time after the Snowflake epoch does.
 pub(crate) const START_NS: i64 = 1_800_000_000_000_000_000;
@@ -54,6 +57,11 @@ impl Db {
     /// Closes and opens again.
     pub(crate) async fn restart(self) -> Self {
         self.engine.close().await.unwrap();
+        self.reopened().await
+    }
+
+    /// Opens again what has been closed.
+    pub(crate) async fn reopened(self) -> Self {
         drop(self.engine);
         let engine = open(&self.settings, &self.clock).await;
         Self { engine, ..self }
@@ -63,7 +71,17 @@ impl Db {
         Actor { user: UserId::new(user).unwrap(), role }
     }
 
-    pub(crate) async fn run_as(&self, actor: Actor, sql: &str, params: Vec<Param>) -> Result<Vec<Said>> {
+    /// An ordinary user.
+    pub(crate) fn user(name: &str) -> Actor {
+        Self::actor(name, Role::User)
+    }
+
+    pub(crate) fn root() -> Actor {
+        Self::actor("root", Role::System)
+    }
+
+    /// A request that has been parsed and not run.
+    pub(crate) async fn begin(&self, actor: Actor, sql: &str, params: Vec<Param>) -> Result<Execution> {
         // Time passes between requests.
         self.clock.step(1_000_000);
         let request = SqlRequest {
@@ -74,7 +92,40 @@ impl Db {
             request_id: "test".to_owned(),
             idempotency: None,
         };
-        let mut execution = self.engine.execute(request).await?;
+        self.engine.execute(request).await
+    }
+
+    /// A query that has begun to read, and of which nothing has been fetched.
+    pub(crate) async fn open(&self, actor: Actor, sql: &str) -> Rows {
+        let mut execution = self.begin(actor, sql, Vec::new()).await.unwrap();
+        match execution.next().await.unwrap().unwrap().result {
+            OutcomeResult::Rows(rows) => rows,
+            _ => panic!("{sql}: no query"),
+        }
+    }
+
+    /// What a statement cost.
+    pub(crate) async fn stats(&self, sql: &str) -> StatsSnapshot {
+        let mut execution = self.begin(Self::root(), sql, Vec::new()).await.unwrap();
+        match execution.next().await.unwrap().unwrap().result {
+            OutcomeResult::Rows(rows) => {
+                let stats = rows.stats.clone();
+                texts(rows).await.unwrap();
+                stats.snapshot()
+            }
+            OutcomeResult::Affected { stats, .. } => stats.snapshot(),
+            OutcomeResult::Done { .. } => panic!("{sql}: it has no stats"),
+        }
+    }
+
+    /// The columns that a query gives.
+    pub(crate) async fn columns(&self, sql: &str) -> Vec<String> {
+        let rows = self.open(Self::root(), sql).await;
+        rows.schema.fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    pub(crate) async fn run_as(&self, actor: Actor, sql: &str, params: Vec<Param>) -> Result<Vec<Said>> {
+        let mut execution = self.begin(actor, sql, params).await?;
         let mut said = Vec::new();
         while let Some(outcome) = execution.next().await {
             said.push(match outcome?.result {
@@ -108,6 +159,19 @@ impl Db {
         self.rows(sql).await.into_iter().map(|row| row.join("|")).collect()
     }
 
+    /// The same as somebody else.
+    pub(crate) async fn lines_as(&self, actor: Actor, sql: &str) -> Vec<String> {
+        match self.run_as(actor, sql, Vec::new()).await.unwrap().pop().unwrap() {
+            Said::Rows(rows) => rows.into_iter().map(|row| row.join("|")).collect(),
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+
+    /// The one value of a query, as a number.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.lines(sql).await.concat().parse().unwrap()
+    }
+
     pub(crate) async fn count(&self, sql: &str) -> u64 {
         match self.said(sql).await {
             Said::Count(count) => count,
@@ -122,6 +186,27 @@ impl Db {
         }
     }
 
+    /// Where the local storage lies.
+    pub(crate) fn storage(&self) -> PathBuf {
+        self.directory.path().join("storage")
+    }
+
+    /// The directory of a partition of a table in `app`; `scope` is `shared` or `user_<id>`.
+    pub(crate) fn partition(&self, table: &str, scope: &str) -> PathBuf {
+        self.storage().join("app").join(table).join(scope)
+    }
+
+    /// The manifest of a partition, as it is stored.
+    pub(crate) fn manifest(&self, table: &str, scope: &str) -> Manifest {
+        let text = std::fs::read(self.partition(table, scope).join(MANIFEST_FILE)).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// The names of the files of a partition, in order.
+    pub(crate) fn files(&self, table: &str, scope: &str) -> Vec<String> {
+        names_in(&self.partition(table, scope))
+    }
+
     pub(crate) async fn flush(&self, table: &str) {
         self.said(&format!("STORAGE FLUSH TABLE {table} WAIT")).await;
     }
@@ -131,7 +216,16 @@ async fn open(settings: &Arc<Settings>, clock: &ManualClock) -> Arc<Engine> {
     Engine::open(settings.clone(), Arc::new(clock.clone()), Arc::new(SystemEntropy)).await.unwrap()
 }
 
-async fn texts(mut rows: Rows) -> Result<Vec<Vec<String>>> {
+/// The names in a directory, in order.
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// All rows of a result, as text.
+pub(crate) async fn texts(mut rows: Rows) -> Result<Vec<Vec<String>>> {
     let mut out = Vec::new();
     while let Some(batch) = rows.batches.next().await {
         let batch = batch?;
