@@ -61,7 +61,7 @@ impl Engine {
                 Ok(()) => {
                     for life in dropped {
                         self.partitions().forget(life.incarnation);
-                        self.remove_contents(life).await;
+                        self.remove_contents(life);
                     }
                     return Ok(message);
                 }

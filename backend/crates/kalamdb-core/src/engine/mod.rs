@@ -155,7 +155,7 @@ impl Engine {
             tasks: Mutex::new(vec![committing]),
             weak: weak.clone(),
         });
-        engine.begin_upkeep().await;
+        engine.begin_upkeep();
         Ok(engine)
     }
 

@@ -50,9 +50,9 @@ impl Engine {
     }
 
     /// Takes up what the last run left, and begins the periodic checks.
-    pub(crate) async fn begin_upkeep(self: &Arc<Self>) {
+    pub(crate) fn begin_upkeep(self: &Arc<Self>) {
         for life in self.catalog().dropped().map(|life| (**life).clone()).collect::<Vec<_>>() {
-            self.remove_contents(life).await;
+            self.remove_contents(life);
         }
         self.periodically(self.settings.flush.check_interval_seconds, |engine| async move {
             engine.flush_by_policy().await;
@@ -265,7 +265,21 @@ impl Engine {
 
     /// Queues the removal of what a DROP or TRUNCATE left behind. It is taken up again at the next start if it does not
     /// come to its end.
-    pub(crate) async fn remove_contents(&self, life: Dropped) {
+    pub(crate) fn remove_contents(&self, life: Dropped) {
+        let engine = self.weak.clone();
+        let dropped_at = self.published_through();
+        let readers = self.committer.readers().clone();
+        self.in_background(async move {
+            // Statements that began before the drop still read these contents. They are waited for outside of the job,
+            // so that no other job waits with it.
+            readers.wait_until_past(dropped_at).await;
+            if let Some(engine) = engine.upgrade() {
+                engine.submit_removal(life).await;
+            }
+        });
+    }
+
+    async fn submit_removal(&self, life: Dropped) {
         let engine = self.weak.clone();
         let table = life.table.name.clone();
         let parameters = json!({ "table": table.to_string(), "incarnation": life.incarnation });
@@ -275,14 +289,11 @@ impl Engine {
             Ok(JobEnd::Completed(format!("contents of {} removed, {files} file(s)", life.table.name)))
         };
         if let Err(error) = self.jobs.submit(JobKind::ContentRemoval, parameters, work).await {
-            tracing::warn!(%error, %table, "the removal of dropped contents could not be queued");
+            tracing::warn!(%error, %table, "the removal of dropped contents could not be queued; the next start does it");
         }
     }
 
     async fn remove_life(&self, life: &Dropped, job: &JobHandle) -> Result<usize> {
-        // Statements that began before the drop still read these contents.
-        let dropped_at = self.published_through();
-        self.committer.readers().wait_until_past(dropped_at).await;
         let snapshot = self.committer.readers().newest().snapshot.clone();
         let prefix = keys::partition_records_prefix(life.incarnation);
         let end = keys::prefix_end(&prefix);

@@ -50,7 +50,8 @@ async fn on_conflict_updates_or_leaves_the_row_that_is_there() {
     let db = table("").await;
     db.said("INSERT INTO app.t VALUES (1, 'one', 1)").await;
     for round in 0..2 {
-        let sql = "INSERT INTO app.t VALUES (1, 'x', 5) ON CONFLICT (id) DO UPDATE SET n = t.n + excluded.n RETURNING n";
+        let sql =
+            "INSERT INTO app.t VALUES (1, 'x', 5) ON CONFLICT (id) DO UPDATE SET n = t.n + excluded.n RETURNING n";
         assert_eq!(db.lines(sql).await, [(6 + 5 * round).to_string()]);
         assert_eq!(db.count("INSERT INTO app.t VALUES (1, 'x', 5) ON CONFLICT DO NOTHING").await, 0);
         db.flush("app.t").await;
