@@ -242,6 +242,14 @@ impl Group {
             drop(done.send(Err(Refusal::RowsChanged)));
             return;
         }
+        // A schema change has a commit time of its own: a reader at an earlier one has the earlier catalog.
+        match system.next_updated(1) {
+            Ok(at) => self.through = at,
+            Err(error) => {
+                drop(done.send(Err(error.into())));
+                return;
+            }
+        }
         let before = std::mem::replace(&mut self.catalog, change.edit.next);
         if let Some(rows) = change.rows
             && let Err(refusal) = self.try_write(rows, system).await

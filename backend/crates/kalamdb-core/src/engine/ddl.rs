@@ -60,7 +60,6 @@ impl Engine {
             match self.committer().change_schema(SchemaChange { edit, verified, rows }).await {
                 Ok(()) => {
                     for life in dropped {
-                        self.partitions().forget(life.incarnation);
                         self.remove_contents(life);
                     }
                     return Ok(message);

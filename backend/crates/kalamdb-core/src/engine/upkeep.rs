@@ -274,6 +274,7 @@ impl Engine {
             // so that no other job waits with it.
             readers.wait_until_past(dropped_at).await;
             if let Some(engine) = engine.upgrade() {
+                engine.partitions.forget(life.incarnation);
                 engine.submit_removal(life).await;
             }
         });
