@@ -5,8 +5,9 @@
 //! it by one at most, a comma begins a new expression, and of several pairs of parentheses a way down the tree goes
 //! through one. So the operators between two commas, and the deepest parentheses among them, are an upper bound.
 //!
-//! What the parser itself does without a limit is limited here too: `ARRAY<ARRAY<...` recurses without counting, and
-//! `((SELECT ...` is read once for each of its parentheses when it fails, which multiplies where it nests.
+//! What the parser itself does without a limit is limited here too: joins in parentheses and `ARRAY<ARRAY<...` recurse
+//! without counting, and `((SELECT ...` is read once for each of its parentheses when it fails, which multiplies where
+//! it nests.
 
 use kalamdb_commons::{Error, ErrorKind, Result};
 use sqlparser::keywords::Keyword;
@@ -18,6 +19,8 @@ use crate::cursor::{NESTING_MAX, is_literal, is_word, place};
 /// Dropping a tree of that depth takes half a megabyte of stack.
 pub(crate) const OPERATORS_MAX: usize = 8_000;
 
+/// How deep parentheses may nest, of any use.
+const PARENTHESES_MAX: usize = 128;
 /// The most times that the parser may come to read the same tokens.
 const ATTEMPTS_MAX: usize = 128;
 
@@ -70,6 +73,12 @@ fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
             Token::Word(word) if word.keyword == Keyword::NoKeyword => {}
             literal if is_literal(literal) => {}
             _ => level.count(),
+        }
+        if outer.len() > PARENTHESES_MAX {
+            return Err(too_large(
+                token,
+                &format!("parentheses are nested too deeply; at most {PARENTHESES_MAX} levels are allowed"),
+            ));
         }
         if level.depth() > OPERATORS_MAX {
             return Err(too_large(

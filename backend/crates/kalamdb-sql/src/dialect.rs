@@ -19,16 +19,39 @@ const STEPS_PER_TOKEN: usize = 16;
 /// How many it may begin in any statement.
 const STEPS_MIN: usize = 1_000;
 
+/// How deep INTERVAL may be in INTERVAL. The parser has no limit of its own for it.
+const INTERVALS_MAX: usize = 4;
+
 /// The dialect of one statement.
 #[derive(Debug)]
 pub(crate) struct KalamDialect {
     steps_left: Cell<usize>,
+    /// The INTERVALs that are being read.
+    intervals: Cell<usize>,
 }
 
 impl KalamDialect {
     /// The dialect for a statement of so many tokens.
     pub(crate) fn new(tokens: usize) -> Self {
-        Self { steps_left: Cell::new(tokens.saturating_mul(STEPS_PER_TOKEN).saturating_add(STEPS_MIN)) }
+        let steps = tokens.saturating_mul(STEPS_PER_TOKEN).saturating_add(STEPS_MIN);
+        Self { steps_left: Cell::new(steps), intervals: Cell::new(0) }
+    }
+
+    /// `INTERVAL '1' DAY` and its like, or a column that is called so.
+    fn parse_interval(&self, parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+        if self.intervals.get() == INTERVALS_MAX {
+            return Err(ParserError::RecursionLimitExceeded);
+        }
+        self.intervals.set(self.intervals.get() + 1);
+        let interval = parser.maybe_parse(|parser| {
+            parser.parse_data_type()?;
+            parser.parse_interval()
+        });
+        self.intervals.set(self.intervals.get() - 1);
+        match interval? {
+            Some(interval) => Ok(interval),
+            None => parser.parse_identifier().map(Expr::Identifier),
+        }
     }
 
     /// Whether the parser gave up.
@@ -71,6 +94,9 @@ impl Dialect for KalamDialect {
         match parser.peek_tokens_ref().map(|token| &token.token) {
             [Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_), _] => {
                 Some(parser.parse_value().map(Expr::Value))
+            }
+            [Token::Word(Word { keyword: Keyword::INTERVAL, .. }), next] if *next != Token::Period => {
+                Some(self.parse_interval(parser))
             }
             // PostgreSQL has these without parentheses only.
             [Token::Word(Word { keyword: Keyword::CURRENT_USER | Keyword::SESSION_USER, .. }), Token::LParen] => {

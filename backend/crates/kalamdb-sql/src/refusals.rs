@@ -62,6 +62,9 @@ fn refused_words(first: &Token, second: &Token, third: Option<&Token>) -> Option
     if is_word(first, "AS") && is_word(second, "USER") && user {
         return Some("AS USER");
     }
+    if is_word(first, "TABLE") && *second == Token::LParen {
+        return Some("TABLE (...)");
+    }
     let call = |name: &&&str| *second == Token::LParen && is_word(first, name);
     ["JSON_TABLE", "OPENJSON", "XMLTABLE"].iter().find(call).copied()
 }
