@@ -169,8 +169,11 @@ impl Client {
                 outcome = request.send() => Some(outcome),
             }
         });
-        let failed = |error: reqwest::Error| Failure::Connection { url: self.login.url.clone(), reason: chain(&error) };
-        outcome.ok_or(Failure::Interrupted)?.map_err(failed)
+        outcome.ok_or(Failure::Interrupted)?.map_err(|error| self.lost(error))
+    }
+
+    fn lost(&self, error: reqwest::Error) -> Failure {
+        Failure::Connection { url: self.login.url.clone(), reason: chain(&error.without_url()) }
     }
 
     /// A short answer, whole.
@@ -199,7 +202,7 @@ async fn forward(mut response: Response, pieces: mpsc::Sender<Piece>, interrupti
         let next = tokio::select! {
             biased;
             () = interrupt(interruptible) => Err(Failure::Interrupted),
-            chunk = response.chunk() => chunk.map_err(|error| Failure::Connection { url: url.clone(), reason: chain(&error) }),
+            chunk = response.chunk() => chunk.map_err(|error| broken_off(&url, error)),
         };
         let Some(piece) = next.transpose() else { return };
         let is_last = piece.is_err();
@@ -207,6 +210,10 @@ async fn forward(mut response: Response, pieces: mpsc::Sender<Piece>, interrupti
             return;
         }
     }
+}
+
+fn broken_off(url: &str, error: reqwest::Error) -> Failure {
+    Failure::Protocol(format!("{url}: the answer broke off: {}", chain(&error.without_url())))
 }
 
 /// Waits for Ctrl-C if it is to be caught, and for ever if not.

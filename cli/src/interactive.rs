@@ -5,7 +5,6 @@ mod completion;
 mod pager;
 
 use std::borrow::Cow;
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use rustyline::completion::{Completer, Pair};
@@ -95,10 +94,7 @@ fn perform(session: &mut Session, line: &str, surroundings: &Surroundings) -> Re
 fn show(session: &mut Session, sql: &str, surroundings: &Surroundings) -> Result<Next, Failure> {
     // Only tables are for reading; other formats go where they are sent.
     let pager = if session.format == Format::Table { surroundings.pager.as_str() } else { "" };
-    let mut screen = Screen::new(pager);
-    let outcome = session.run(sql, &mut screen);
-    screen.finish().map_err(Failure::output)?;
-    outcome.map(|()| Next::Continue)
+    session.run(sql, &mut Screen::new(pager)).map(|()| Next::Continue)
 }
 
 fn editor(history: &Option<PathBuf>) -> Result<Editor<Assistant, DefaultHistory>, Failure> {
@@ -197,18 +193,6 @@ impl Completer for Assistant {
         }
         let (start, found) = self.names.complete(&line[..position]);
         Ok((start, found.into_iter().map(|name| Pair { display: name.clone(), replacement: name }).collect()))
-    }
-}
-
-/// Writes to the screen for one statement.
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.show(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

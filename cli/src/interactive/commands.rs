@@ -15,6 +15,10 @@ SQL ends with ; and may have several lines. BEGIN; ... COMMIT; is sent as one.
 Ctrl-C ends a running statement. Tab completes keywords and names.
 ";
 
+/// The tables of every namespace but the server's own.
+const ALL_TABLES: &str = "SELECT table_schema AS namespace, table_name, table_type FROM information_schema.tables \
+    WHERE table_schema NOT IN ('system', 'information_schema') ORDER BY table_schema, table_name;";
+
 /// One of them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -57,7 +61,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
 pub(crate) fn tables(namespace: Option<&str>) -> String {
     match namespace {
         Some(namespace) => format!("SHOW TABLES IN \"{}\";", namespace.replace('"', "\"\"")),
-        None => "SHOW TABLES;".to_owned(),
+        None => ALL_TABLES.to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 const LINES_MAX: usize = 20;
 const LINE_BYTES_MAX: usize = 200;
 
-/// Where one statement's output goes.
+/// Where the output of statements goes.
 pub(crate) struct Screen {
     pager: String,
     held: Vec<u8>,
@@ -21,7 +21,7 @@ impl Screen {
     }
 
     /// Shows some output, or holds it back until it is clear whether it is long.
-    pub(crate) fn show(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn show(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(input) = self.child.as_mut().and_then(|child| child.stdin.as_mut()) {
             return input.write_all(bytes);
         }
@@ -42,15 +42,27 @@ impl Screen {
         self.show(&held)
     }
 
-    /// Shows what was held back and waits until the reader has left the pager.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    /// Shows what was held back, or waits until the reader has left the pager. What follows starts anew.
+    fn finish(&mut self) -> io::Result<()> {
         if let Some(mut child) = self.child.take() {
             drop(child.stdin.take());
             return child.wait().map(drop);
         }
         let mut out = io::stdout().lock();
-        out.write_all(&self.held)?;
+        out.write_all(&std::mem::take(&mut self.held))?;
         out.flush()
+    }
+}
+
+/// A statement flushes at its end, so that each is shown, and has its pager, before the next is run.
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.show(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.finish()
     }
 }
 
