@@ -42,6 +42,26 @@ pub(crate) struct Refusal {
     pub(crate) code: String,
     /// A sentence.
     pub(crate) message: String,
+    /// More, such as which rows of an import are in.
+    #[serde(default)]
+    pub(crate) details: Option<Value>,
+}
+
+impl Refusal {
+    fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), details: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        match &self.details {
+            None | Some(Value::Null) => Ok(()),
+            Some(Value::String(text)) => write!(f, " ({text})"),
+            Some(other) => write!(f, " ({other})"),
+        }
+    }
 }
 
 /// Takes results in order: `begin` if there are columns, each row, then `end`.
@@ -109,10 +129,7 @@ impl<'de> Visitor<'de> for AnswerSeed<'_> {
                 // Endpoints other than SQL say `{error: code, message}`.
                 "message" => {
                     let message = map.next_value()?;
-                    closing
-                        .error
-                        .get_or_insert_with(|| Refusal { code: String::new(), message: String::new() })
-                        .message = message;
+                    closing.error.get_or_insert_with(|| Refusal::new("", "")).message = message;
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -125,11 +142,12 @@ impl<'de> Visitor<'de> for AnswerSeed<'_> {
 fn error(value: Value) -> Option<Refusal> {
     match value {
         Value::Null => None,
-        Value::String(code) => Some(Refusal { code, message: String::new() }),
-        object => Some(serde_json::from_value(object).unwrap_or_else(|error| Refusal {
-            code: "UNKNOWN".to_owned(),
-            message: format!("the server's error is not readable: {error}"),
-        })),
+        Value::String(code) => Some(Refusal::new(code, "")),
+        object => {
+            Some(serde_json::from_value(object).unwrap_or_else(|error| {
+                Refusal::new("UNKNOWN", format!("the server's error is not readable: {error}"))
+            }))
+        }
     }
 }
 

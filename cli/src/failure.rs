@@ -20,7 +20,7 @@ pub(crate) enum Failure {
     #[error("login as '{user}' failed: {message}")]
     Login { user: String, message: String },
     /// The server refused a statement or an import.
-    #[error("{}: {}", .0.code, .0.message)]
+    #[error("{0}")]
     Refused(Refusal),
     /// A file cannot be read.
     #[error("{path}: {source}")]

@@ -235,9 +235,9 @@ fn a_file_that_cannot_be_read_to_its_end_is_not_taken_for_whole() {
 
 #[test]
 fn a_refused_import_says_which_rows_are_in() {
-    let body = r#"{"status":"error","error":{"code":"INVALID_INPUT","message":"row 17: rows 1 to 10 are in"}}"#;
+    let body = r#"{"status":"error","error":{"code":"INVALID_INPUT","message":"row 17","details":"rows 1 to 10 were imported"}}"#;
     let server = Server::playing(&[LOGIN, (400, body)]);
     let client = server.connect().expect("a login");
     let failure = client.import("a.b", None, upload(io::empty(), None)).expect_err("refused");
-    assert!(failure.to_string().contains("rows 1 to 10 are in"));
+    assert_eq!(failure.to_string(), "INVALID_INPUT: row 17 (rows 1 to 10 were imported)");
 }
