@@ -75,6 +75,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("auth.argon2_memory_kib", Rule::Range(8, 4_194_304)),
     ("auth.login_failures_per_minute_max", Rule::Range(1, 1_000_000)),
     ("jobs.parallel_max", Rule::Range(1, 256)),
+    ("jobs.queue_max", Rule::Range(1, 1_000_000)),
     ("jobs.history_max", Rule::Range(0, 10_000_000)),
     ("jobs.orphan_interval_seconds", Rule::Range(1, YEAR_SECONDS)),
     ("clock.jump_max_seconds", Rule::Range(1, 10 * YEAR_SECONDS)),

@@ -50,8 +50,8 @@ impl Csv {
             return Ok(());
         };
         let mut body = Body::new(&self.target, &self.header[..end])?;
-        let rest = self.header.split_off(end);
-        body.feed(&self.target, &rest, out)?;
+        // The decoder reads the header row again, and skips it: so it counts lines as whoever wrote them does.
+        body.feed(&self.target, &std::mem::take(&mut self.header), out)?;
         self.body = Some(body);
         Ok(())
     }
@@ -103,6 +103,7 @@ impl Body {
         let columns = target.columns(&names)?;
         let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
         let decoder = arrow::csv::ReaderBuilder::new(Arc::new(Schema::new(fields)))
+            .with_header(true)
             .with_batch_size(target.chunk_rows)
             .build_decoder();
         let capacity = decoder.capacity();
