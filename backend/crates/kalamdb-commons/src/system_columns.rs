@@ -159,7 +159,7 @@ impl SystemColumns {
     fn compose(&self, counter: i64) -> RowId {
         let millis = counter >> SEQUENCE_BITS;
         let sequence = counter & ((1 << SEQUENCE_BITS) - 1);
-        RowId(millis * TICK | self.node << SEQUENCE_BITS | sequence)
+        RowId((millis * TICK) | (self.node << SEQUENCE_BITS) | sequence)
     }
 
     /// Assigns `n` consecutive commit times and returns the first (FR-013): `max(now, last + 1)`. Called by the

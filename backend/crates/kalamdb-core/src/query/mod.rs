@@ -20,6 +20,8 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
@@ -122,7 +124,16 @@ impl Planner {
         let logical = planner
             .sql_to_expr(expr, schema, &mut PlannerContext::new())
             .map_err(|error| plan_error(error, "an expression"))?;
-        self.state.create_physical_expr(logical, schema).map_err(|error| plan_error(error, "an expression"))
+        // Some functions exist only until they are simplified: coalesce becomes CASE.
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(self.state.config_options().clone())
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let simple = simplifier.coerce(logical, schema).and_then(|coerced| simplifier.simplify(coerced));
+        simple
+            .and_then(|simple| self.state.create_physical_expr(simple, schema))
+            .map_err(|error| plan_error(error, "an expression"))
     }
 
     /// Evaluates an expression for each row of a batch.

@@ -6,6 +6,7 @@
 //! - A SELECT whose own WHERE names `_deleted`, or a statement that names `_seq`, has its relations marked, which asks
 //!   for a wider form of the table. The mark is a suffix that no valid table name can have.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use kalamdb_commons::ids::UserId;
@@ -155,6 +156,7 @@ impl VisitorMut for Marker {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_repeated_outputs(select);
         let deleted = select.selection.as_ref().is_some_and(|filter| names(filter, DELETED, false));
         if !deleted && !self.seq {
             return ControlFlow::Continue(());
@@ -171,6 +173,20 @@ impl VisitorMut for Marker {
             hide_from_stars(select);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// DataFusion wants outputs of different names: an expression that comes again gets a number.
+fn name_repeated_outputs(select: &mut Select) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let times = seen.entry(expr.to_string()).or_default();
+        *times += 1;
+        if *times > 1 {
+            let alias = Ident::with_quote('"', format!("{expr}:{}", *times - 1));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
     }
 }
 

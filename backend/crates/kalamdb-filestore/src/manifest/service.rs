@@ -18,7 +18,7 @@ use kalamdb_commons::ids::{CommitTime, Incarnation, PartitionPath, StorageId};
 use kalamdb_commons::manifest::{
     Batch, BatchStatus, FORMAT_VERSION, MANIFEST_FILE, Manifest, batch_file_name, batch_file_number,
 };
-use kalamdb_commons::{Error, Result};
+use kalamdb_commons::{Error, ErrorKind, Result};
 
 use super::rebuild;
 use super::statistics::BatchStatistics;
@@ -242,7 +242,12 @@ impl ManifestService {
                 Ok(Some(Loaded::new(manifest, Some(tag.clone()), false)))
             }
             Verdict::Damaged(found, why) => {
-                self.rebuild_with(storage, spec, recorded, &stored, found.as_deref(), &why).await
+                let rebuilt = self.rebuild_with(storage, spec, recorded, &stored, found.as_deref(), &why).await;
+                // What was wrong with the manifest is often what the rebuild misses too.
+                rebuilt.map_err(|error| match error.kind() {
+                    ErrorKind::Corrupt => error.context(why),
+                    _ => error,
+                })
             }
         }
     }
@@ -320,7 +325,7 @@ impl ManifestService {
                     let why = "its footer is another file's";
                     unreadable.push((name.clone(), crate::failure::corrupt(&path.file(name), why)));
                 }
-                Err(error) if error.kind() == kalamdb_commons::ErrorKind::Corrupt => {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
                     unreadable.push((name.clone(), error));
                 }
                 Err(error) => return Err(error),
