@@ -84,6 +84,7 @@ impl Home {
         self.directory.path().join(format!("log-{}", number.unwrap()))
     }
 
+    #[expect(clippy::zombie_processes, reason = "whoever gets the child stops it and waits for it")]
     fn launch(&self) -> Result<(Child, BufReader<ChildStdout>, String), Ended> {
         let log = self.log();
         let mut command = self.command();
