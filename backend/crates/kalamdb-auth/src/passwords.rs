@@ -1,10 +1,10 @@
 //! Argon2id, as PHC strings (`$argon2id$v=19$m=...`), so that a stored hash says by itself how to check it.
 //!
-//! A login for a user who does not exist is checked against a hash that nobody knows the password of: it
-//! takes as long as a wrong password, and gives the same answer.
+//! A login for a user who does not exist is checked against a hash that no password gives: it takes as long as a
+//! wrong password, and gives the same answer.
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{Output, ParamsString, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Params, Version};
 use kalamdb_commons::clock::Entropy;
 use kalamdb_commons::{Error, Result};
 
@@ -12,6 +12,7 @@ use kalamdb_commons::{Error, Result};
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
+const HASH_BYTES: usize = 32;
 
 /// Hashes and checks passwords with the memory that the settings give.
 #[derive(Debug, Clone)]
@@ -22,7 +23,7 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// `memory_kib` is what hashing one password takes. Hashes once, for the stand-in: CPU-heavy.
+    /// `memory_kib` is what hashing one password takes.
     ///
     /// # Errors
     /// `InvalidInput` if Argon2 does not take that much or that little memory.
@@ -30,16 +31,14 @@ impl Passwords {
         let params = Params::new(memory_kib, PASSES, LANES, None).map_err(|reason| {
             Error::invalid_input(format!("auth.argon2_memory_kib = {memory_kib} is not possible: {reason}"))
         })?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let mut unknown = [0u8; 32];
-        entropy.fill(&mut unknown);
-        let stand_in = hash(&argon2, &unknown, entropy)?;
-        Ok(Self { argon2, stand_in })
+        let stand_in = random_hash(&params, entropy).map_err(failed)?;
+        Ok(Self { argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params), stand_in })
     }
 
     /// The PHC string to store for a password. CPU-heavy.
     pub fn hash(&self, password: &str, entropy: &dyn Entropy) -> Result<String> {
-        hash(&self.argon2, password.as_bytes(), entropy)
+        let salt = salt(entropy).map_err(failed)?;
+        Ok(self.argon2.hash_password(password.as_bytes(), &salt).map_err(failed)?.to_string())
     }
 
     /// Whether the password is the one that `stored` was made from. `None` stands for a user who does not
@@ -61,12 +60,29 @@ impl Passwords {
     }
 }
 
-fn hash(argon2: &Argon2<'_>, password: &[u8], entropy: &dyn Entropy) -> Result<String> {
+fn salt(entropy: &dyn Entropy) -> argon2::password_hash::Result<SaltString> {
     let mut salt = [0u8; SALT_BYTES];
     entropy.fill(&mut salt);
-    let failed = |reason: argon2::password_hash::Error| Error::internal(format!("hashing a password failed: {reason}"));
-    let salt = SaltString::encode_b64(&salt).map_err(failed)?;
-    Ok(argon2.hash_password(password, &salt).map_err(failed)?.to_string())
+    SaltString::encode_b64(&salt)
+}
+
+/// A PHC string with these parameters and a random hash: making it takes no work, checking it does.
+fn random_hash(params: &Params, entropy: &dyn Entropy) -> argon2::password_hash::Result<String> {
+    let mut random = [0u8; HASH_BYTES];
+    entropy.fill(&mut random);
+    let salt = salt(entropy)?;
+    let hash = PasswordHash {
+        algorithm: ARGON2ID_IDENT,
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(params)?,
+        salt: Some(salt.as_salt()),
+        hash: Some(Output::new(&random)?),
+    };
+    Ok(hash.to_string())
+}
+
+fn failed(reason: argon2::password_hash::Error) -> Error {
+    Error::internal(format!("hashing a password failed: {reason}"))
 }
 
 #[cfg(test)]

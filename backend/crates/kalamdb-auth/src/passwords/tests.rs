@@ -59,6 +59,17 @@ fn a_hash_of_other_parameters_is_checked_but_not_current() {
     assert!(old.is_current(&stored) && !new.is_current(&stored));
 }
 
+/// What stands in for unknown users costs what today's hashes cost.
+#[test]
+fn the_stand_in_has_the_parameters_of_a_hash() {
+    let passwords = passwords();
+    let stored = passwords.hash("x", &SystemEntropy).unwrap();
+    let head = |hash: &str| hash.rsplitn(3, '$').last().unwrap().to_owned();
+    assert_eq!(head(&passwords.stand_in), head(&stored));
+    assert_eq!(passwords.stand_in.len(), stored.len());
+    assert!(passwords.is_current(&passwords.stand_in));
+}
+
 #[test]
 fn impossible_memory_is_refused_by_name() {
     let error = Passwords::new(1, &SystemEntropy).expect_err("too little");

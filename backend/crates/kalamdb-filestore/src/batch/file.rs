@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 use kalamdb_commons::manifest;
 use kalamdb_commons::types::SchemaRef;
-use kalamdb_commons::{Error, Result};
+use kalamdb_commons::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::{AsyncFileReader, MetadataFetch, ParquetRecordBatchStreamBuilder};
@@ -235,11 +235,25 @@ impl BatchFile {
         if let Some(Held::Metadata(metadata)) = self.storage.caches.get(self.key, Part::Metadata) {
             return Ok(metadata);
         }
-        let parquet = self.load(PageIndexPolicy::Required, counters).await?;
+        let parquet = match self.load(PageIndexPolicy::Required, counters).await {
+            Ok(parquet) => parquet,
+            Err(error) => return Err(self.or_cut_short(error).await),
+        };
         let metadata = Arc::new(self.parse(parquet)?);
         self.check_entry(&metadata.footer)?;
         self.storage.caches.put(self.key, Part::Metadata, Held::Metadata(Arc::clone(&metadata)));
         Ok(metadata)
+    }
+
+    /// An object store reports a range beyond the end of a file as a failed read: a file that was cut short is damaged.
+    async fn or_cut_short(&self, error: Error) -> Error {
+        match self.storage.size(&self.path).await {
+            Ok(Some(bytes)) if error.kind() == ErrorKind::Io && bytes != self.entry.byte_size => failure::corrupt(
+                &self.path,
+                format!("it has {bytes} bytes, and its manifest says {}", self.entry.byte_size),
+            ),
+            _ => error,
+        }
     }
 
     async fn load(&self, page_index: PageIndexPolicy, counters: &IoCounters) -> Result<ParquetMetaData> {
