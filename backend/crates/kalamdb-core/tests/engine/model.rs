@@ -82,7 +82,7 @@ enum Step {
     Flush { table: usize },
     FlushAll,
     Restart,
-    StepClock { seconds: i64 },
+    MoveClock { seconds: i64 },
     AddColumn { table: usize, extra: &'static str, default: Option<i64> },
     DropColumn { table: usize, extra: &'static str },
     RenameColumn { table: usize, from: &'static str, to: &'static str },
@@ -148,7 +148,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => table.clone().prop_map(|table| Step::Flush { table }),
         2 => Just(Step::FlushAll),
         2 => Just(Step::Restart),
-        2 => prop_oneof![-40i64..40, 60i64..4_000].prop_map(|seconds| Step::StepClock { seconds }),
+        2 => prop_oneof![-40i64..40, 60i64..4_000].prop_map(|seconds| Step::MoveClock { seconds }),
         2 => (table.clone(), extra(), number())
             .prop_map(|(table, extra, default)| Step::AddColumn { table, extra, default }),
         1 => (table.clone(), extra()).prop_map(|(table, extra)| Step::DropColumn { table, extra }),
@@ -357,7 +357,7 @@ impl Run {
                 self.end_reading().await;
                 self.db = self.db.restart().await;
             }
-            Step::StepClock { seconds } => self.db.clock.step(seconds * 1_000_000_000),
+            Step::MoveClock { seconds } => self.db.clock.step(seconds * 1_000_000_000),
             Step::BeginReading { table, user } => self.begin_reading(*table, *user).await,
             Step::EndReading => self.end_reading().await,
             Step::Truncate { table } => {
@@ -466,13 +466,13 @@ impl Run {
 
     /// Everything there is reads as the model says, by scan, by filter and by key.
     async fn check(&mut self, at: usize) {
-        for user in 0..USERS.len() {
+        for (user, user_name) in USERS.iter().enumerate() {
             for (table, name) in TABLES.iter().enumerate() {
                 let of = &self.model[table];
                 let columns = of.columns();
-                let actor = || Db::user(USERS[user]);
+                let actor = || Db::user(user_name);
                 let lines = self.db.lines_as(actor(), &format!("SELECT {columns} FROM {name} ORDER BY k")).await;
-                assert_eq!(lines, of.lines(user), "all of {name} of {}", USERS[user]);
+                assert_eq!(lines, of.lines(user), "all of {name} of {user_name}");
                 for k in [at as i64 % KEYS, (at as i64 + 3) % KEYS] {
                     let found = self.db.lines_as(actor(), &format!("SELECT {columns} FROM {name} WHERE k = {k}")).await;
                     let row = of.partitions[user].get(&k).map(|row| of.line(k, row));

@@ -581,7 +581,10 @@ async fn fr_078_delete_keeps_the_id_and_the_last_values() {
     db.count("DELETE FROM t WHERE id = 2").await;
     let deleted = format!("{id}|2|two|20|true");
     for _ in 0..2 {
-        assert_eq!(db.lines("SELECT _id, id, name, n, _deleted FROM t WHERE _deleted").await, [deleted.clone()]);
+        assert_eq!(
+            db.lines("SELECT _id, id, name, n, _deleted FROM t WHERE _deleted").await,
+            std::slice::from_ref(&deleted)
+        );
         db.flush("t").await;
     }
 }
