@@ -23,7 +23,7 @@ use bytes::Bytes;
 use kalamdb_commons::ids::{ColumnId, CommitTime};
 use kalamdb_commons::manifest;
 use kalamdb_commons::schema::Table;
-use kalamdb_commons::{Error, Result};
+use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_filestore::{BatchMeta, BatchWriter, Edit, Group, Loaded, PublishError};
 use kalamdb_store::keys;
 use kalamdb_store::rows::{self, Projected, RowDecoder};
@@ -35,6 +35,8 @@ use crate::partition::view::{ColdView, recorded};
 use crate::partition::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
+/// How often a flush begins again because somebody else published.
+const ATTEMPTS_MAX: usize = 5;
 
 /// What a flush of one partition did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +54,28 @@ pub(crate) async fn flush_partition(
     job: &JobHandle,
 ) -> Result<Option<Flushed>> {
     let _maintenance = partition.maintain().await;
-    let point = engine.committer().readers().enter();
-    let Some(table) = point.catalog().table_by_incarnation(partition.id().incarnation).cloned() else {
-        return Ok(None);
-    };
-    let view = partition.view_at(point.through(), engine.cold()).await?;
-    if partition.hot().last <= view.flushed_through() {
-        return Ok(None);
+    for attempt in 0..ATTEMPTS_MAX {
+        let point = engine.committer().readers().enter();
+        let Some(table) = point.catalog().table_by_incarnation(partition.id().incarnation).cloned() else {
+            return Ok(None);
+        };
+        let view = partition.view_at(point.through(), engine.cold()).await?;
+        if partition.hot().last <= view.flushed_through() {
+            return Ok(None);
+        }
+        let flush = Flush { engine, partition, table, point, view, job, reload: attempt > 0 };
+        match flush.run().await {
+            Ok(Some((flushed, through))) => {
+                removal::after(engine, partition, through).await?;
+                return Ok(Some(flushed));
+            }
+            Ok(None) => return Ok(None),
+            // The removal of an ended life of the table publishes in the same place: begin again on what it left.
+            Err(error) if error.kind() == ErrorKind::Conflict && attempt + 1 < ATTEMPTS_MAX => {}
+            Err(error) => return Err(error),
+        }
     }
-    let flush = Flush { engine, partition, table, point, view, job };
-    let Some((flushed, through)) = flush.run().await? else { return Ok(None) };
-    removal::after(engine, partition, through).await?;
-    Ok(Some(flushed))
+    Ok(None)
 }
 
 struct Flush<'a> {
@@ -73,6 +85,8 @@ struct Flush<'a> {
     point: Arc<ReadPoint>,
     view: Arc<ColdView>,
     job: &'a JobHandle,
+    /// Whether the manifest in memory may no longer be the stored one.
+    reload: bool,
 }
 
 impl Flush<'_> {
@@ -85,9 +99,12 @@ impl Flush<'_> {
         self.engine.store().sync().await?;
         let manifests = self.engine.cold().manifests();
         let loaded = match self.view.loaded() {
-            Some(loaded) => loaded.clone(),
-            None => manifests.load(self.partition.spec(), recorded(&self.partition.record())).await?,
+            Some(loaded) if !self.reload => loaded.clone(),
+            _ => manifests.reload(self.partition.spec(), recorded(&self.partition.record())).await?,
         };
+        if loaded.manifest.flushed_through != from {
+            return Err(Error::internal(format!("the manifest of {} is not the one in memory", self.partition.id())));
+        }
         let number = self.reserve(&loaded).await?;
         let (entry, forgotten) = self.write(number, from, through).await?;
         fail::fail_point!("flush::after_batch");
@@ -224,7 +241,8 @@ impl Flush<'_> {
         }
     }
 
-    /// Publishes the manifest. A conflict means that the incarnation has ended: the job gives up.
+    /// Publishes the manifest. A conflict means that the incarnation has ended, or that the end of an earlier one has
+    /// just been published.
     async fn publish(&self, loaded: &Loaded, edit: Edit) -> Result<Loaded> {
         let manifests = self.engine.cold().manifests();
         manifests.publish(self.partition.spec(), loaded, edit).await.map_err(|error| match error {
