@@ -151,10 +151,22 @@ impl SqlAnswer {
         self.stats = Some(stats.snapshot());
     }
 
-    /// Ends the answer well. Gives back the copy that was asked for.
-    pub(crate) async fn succeed(mut self) -> Option<bytes::Bytes> {
+    /// Ends the answer well.
+    pub(crate) async fn succeed(mut self) {
+        self.conclude();
+        self.send_end().await;
+    }
+
+    /// Writes the end of an answer that went well, and holds it back: the copy that was asked for can be kept before
+    /// the client knows of it.
+    pub(crate) fn conclude(&mut self) -> Option<bytes::Bytes> {
         self.close("success", None);
-        self.reply.finish(200).await
+        self.reply.whole_copy()
+    }
+
+    /// Sends what [`Self::conclude`] held back.
+    pub(crate) async fn send_end(self) {
+        self.reply.finish(200).await;
     }
 
     /// Ends the answer with an error, whose status is given back with the copy that was asked for.

@@ -147,6 +147,13 @@ impl Reply {
         if self.copy.is_some() { Ok(()) } else { outcome }
     }
 
+    /// The copy that was asked for, as it will be when what is held back now has been sent; `None` if it is too long.
+    pub(crate) fn whole_copy(&self) -> Option<Bytes> {
+        let copy = self.copy.as_ref().filter(|copy| !copy.overflowed)?;
+        let fits = copy.bytes.len() + self.buffer.len() <= copy.bytes_max;
+        fits.then(|| [copy.bytes.as_slice(), self.buffer.as_slice()].concat().into())
+    }
+
     /// Ends the answer. The status counts if nothing was sent yet. Gives back the copy that was asked for, if it
     /// fitted, whether or not the client is still there.
     pub(crate) async fn finish(mut self, status: u16) -> Option<Bytes> {

@@ -150,10 +150,10 @@ async fn run(app: &App, prepared: Prepared, arrival: Arrival) -> HttpResponse {
     let (app, told) = (app.clone(), arrival.clone());
     app.runtime.clone().spawn(async move {
         // Held until the last byte is on its way.
-        let _held = (permit, claim);
+        let _held = permit;
         let gone = reply.gone();
         let span = tracing::info_span!("sql", request_id = arrival.request_id, user = %prepared.request.actor.user);
-        let work = carry_out(&app, prepared, reply, &arrival).instrument(span);
+        let work = carry_out(&app, prepared, reply, claim, &arrival).instrument(span);
         tokio::select! {
             biased;
             () = work => {}
@@ -181,7 +181,7 @@ async fn claimed(app: &App, request: &SqlRequest) -> Result<Claim> {
 }
 
 /// Runs the statements and writes the answer. Dropping this cancels the statement that runs.
-async fn carry_out(app: &App, prepared: Prepared, reply: Reply, arrival: &Arrival) {
+async fn carry_out(app: &App, prepared: Prepared, reply: Reply, claim: Option<Replay>, arrival: &Arrival) {
     let Prepared { request, wants_arrow } = prepared;
     let (actor, key) = (request.actor.clone(), request.idempotency.clone());
     let audience = arrival.audience(Some(actor.role));
@@ -210,15 +210,20 @@ async fn carry_out(app: &App, prepared: Prepared, reply: Reply, arrival: &Arriva
     };
     if let Some(error) = failure {
         // Not kept: what is done is remembered with the writes themselves, and the next attempt goes on from there.
+        drop(claim);
         answer.fail(&error, audience).await;
-    } else if let (copy, Some(key)) = (answer.succeed().await, key) {
+        return;
+    }
+    // IMPORTANT: kept before the client can know of it, so that the next attempt finds it whatever happens between.
+    if let (Some(copy), Some(key)) = (answer.conclude(), key) {
         keep(app, &actor, &key, copy, arrival).await;
     }
+    drop(claim);
+    answer.send_end().await;
 }
 
 /// Keeps an answer for the client's next attempt. One that was too long is made again then, without the writes.
-async fn keep(app: &App, actor: &Actor, key: &IdempotencyKey, answer: Option<Bytes>, arrival: &Arrival) {
-    let Some(body) = answer else { return };
+async fn keep(app: &App, actor: &Actor, key: &IdempotencyKey, body: Bytes, arrival: &Arrival) {
     if let Err(error) = app.engine.store_answer(actor, key, 200, &body).await {
         tracing::warn!(request_id = arrival.request_id, "the answer to an Idempotency-Key was not kept: {error}");
     }
@@ -236,7 +241,7 @@ async fn answer_as_arrow(mut execution: Execution, mut reply: Reply, arrival: &A
             _ => {
                 let mut answer = SqlAnswer::begin(reply, arrival.watch);
                 return match answer.add(outcome).await {
-                    Ok(()) => drop(answer.succeed().await),
+                    Ok(()) => answer.succeed().await,
                     Err(Stop::Gone) => {}
                     Err(Stop::Failed(error)) => {
                         let error = of_statement(1, error);
