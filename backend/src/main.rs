@@ -28,10 +28,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Gives memory back when it is free: the C library's keeps what password checks and imports had, once per thread.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The KalamDB server.
 #[derive(Debug, Parser)]
 #[command(name = "kalamdb-server", version)]

@@ -97,27 +97,3 @@ fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
     let small = std::thread::Builder::new().stack_size(1 << 20).spawn(work);
     small.expect("a thread").join().expect("no overflow");
 }
-
-#[test]
-fn probe() {
-    let text = std::fs::read_to_string("/tmp/probe.txt").unwrap_or_default();
-    if text.starts_with("bench") {
-        let rows: Vec<String> =
-            (0..1000).map(|i| format!("({i}, 'name number {i}', {}.25, TRUE, '2020-01-01 00:00:00')", i * 7)).collect();
-        let sql = format!("INSERT INTO app.t (a, b, c, d, e) VALUES {}", rows.join(", "));
-        for (name, sql, n) in [
-            ("insert 1000x5", sql.as_str(), 200),
-            ("insert 1x3", "INSERT INTO app.t (a, b, c) VALUES (1, 'x', $1)", 20000),
-            ("point", "SELECT * FROM app.t WHERE id = 5", 20000),
-            ("update", "UPDATE app.t SET a = a + 1, b = 'x' WHERE id = $1", 20000),
-        ] {
-            let clock = kalamdb_commons::clock::Stopwatch::start();
-            for _ in 0..n {
-                std::hint::black_box(crate::parse(sql, &LimitSettings::default()).unwrap());
-            }
-            println!("{name}: {:?} ({} bytes)", clock.elapsed() / n, sql.len());
-        }
-        return;
-    }
-    println!("{:?}", crate::parse(&text, &LimitSettings::default()).map(|_| ()));
-}
