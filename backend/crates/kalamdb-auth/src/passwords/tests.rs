@@ -34,6 +34,19 @@ fn a_damaged_hash_refuses() {
     assert!(!passwords().verify("x", Some("not a hash")));
 }
 
+/// Ours and the library's are one format.
+#[test]
+fn hashes_are_those_of_the_library() {
+    use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+    let passwords = passwords();
+    let library = Argon2::new(Algorithm::Argon2id, Version::V0x13, passwords.params.clone());
+    let ours = passwords.hash("secret", &SystemEntropy).unwrap();
+    assert!(library.verify_password(b"secret", &PasswordHash::new(&ours).unwrap()).is_ok());
+    let salt = salt(&SystemEntropy).unwrap();
+    let theirs = library.hash_password(b"secret", &salt).unwrap().to_string();
+    assert!(passwords.verify("secret", Some(&theirs)) && !passwords.verify("secreT", Some(&theirs)));
+}
+
 /// Not a timed test: the bound is an order of magnitude, and the work is the same by construction.
 #[test]
 fn an_unknown_user_takes_as_much_work_as_a_wrong_password() {
