@@ -71,8 +71,7 @@ impl Decode for Csv {
             self.feed_header(b"\n", out)?;
         }
         let body = self.body.as_mut().ok_or_else(|| Error::invalid_input("the header row ends inside quotes"))?;
-        // Nothing more tells the decoder that the last row is whole.
-        body.decode(&self.target, &[])?;
+        body.end(&self.target)?;
         body.flush(&self.target, out)
     }
 }
@@ -130,6 +129,21 @@ impl Body {
             return Err(target.row_too_long(self.rows + 1));
         }
         Ok(read)
+    }
+
+    /// Ends the last row, which may have no line end of its own. A row that only the end of the body ends, and not
+    /// the end of a line, is one that breaks off inside quotes.
+    fn end(&mut self, target: &Target) -> Result<()> {
+        let room = self.decoder.capacity();
+        self.decode(target, b"\n")?;
+        if self.decoder.capacity() == room {
+            self.decode(target, &[])?;
+            if self.decoder.capacity() < room {
+                let row = self.rows + (target.chunk_rows - room) as u64 + 1;
+                return Err(not_understood("CSV", format_args!("row {row} ends inside quotes")));
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self, target: &Target, out: &mut Vec<RecordBatch>) -> Result<()> {

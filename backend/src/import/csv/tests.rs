@@ -62,7 +62,11 @@ fn what_does_not_fit_is_named() {
     let ragged = refusal("id,name\n1,a\n2\n");
     assert_eq!(ragged.kind(), ErrorKind::InvalidInput);
     assert!(ragged.message().contains("line 3"), "{ragged}");
-    assert_eq!(refusal("id,name\n1,\"open\n").kind(), ErrorKind::InvalidInput);
+    for open in ["id,name\n1,\"open\n", "id,name\n1,\"open", "id,name\n1,\""] {
+        let error = refusal(open);
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.message().contains("row 1 ends inside quotes"), "{error}");
+    }
 }
 
 #[test]
