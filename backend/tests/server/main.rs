@@ -12,6 +12,7 @@
 //! | [`kills`] | `kill -9` under load |
 //! | [`damage`] | damaged and missing files |
 //! | [`settings`] | settings that are wrong |
+//! | [`storages`] | history in an object store |
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
@@ -23,5 +24,7 @@ mod lives;
 mod names;
 mod refusals;
 mod repeats;
+mod s3;
 mod server;
 mod settings;
+mod storages;

@@ -35,6 +35,18 @@ impl Home {
         Self { directory: Arc::new(tempfile::tempdir().unwrap()), settings: settings.collect() }
     }
 
+    /// The same directory with more settings.
+    pub(crate) fn with(&self, settings: &[(&str, &str)]) -> Self {
+        let more = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self { directory: self.directory.clone(), settings: self.settings.iter().cloned().chain(more).collect() }
+    }
+
+    /// What all servers on the directory have logged.
+    pub(crate) fn logs(&self) -> String {
+        let logs = (1..).map(|number| self.directory.path().join(format!("log-{number}")));
+        logs.map_while(|log| std::fs::read_to_string(log).ok()).collect()
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

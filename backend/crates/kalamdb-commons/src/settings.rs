@@ -129,6 +129,12 @@ section! {
         open_files_max: u64 = 512,
         /// Timeout of one request to an object store, in seconds.
         request_timeout_seconds: u64 = 30,
+        /// How often a request to an object store that failed for a passing reason is repeated, with growing pauses.
+        request_retries_max: usize = 5,
+        /// The longest pause between two of them, in seconds.
+        request_backoff_max_seconds: u64 = 10,
+        /// How long after the first attempt a request is still repeated, in seconds.
+        request_retry_seconds: u64 = 90,
     }
 }
 

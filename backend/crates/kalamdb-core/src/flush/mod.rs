@@ -59,7 +59,10 @@ pub(crate) async fn flush_partition(
         let Some(table) = point.catalog().table_by_incarnation(partition.id().incarnation).cloned() else {
             return Ok(None);
         };
-        let view = partition.view_at(point.through(), engine.cold()).await?;
+        let mut view = partition.view_at(point.through(), engine.cold()).await?;
+        if attempt > 0 {
+            view = take_up(engine, partition, view).await?;
+        }
         if partition.hot().last <= view.flushed_through() {
             return Ok(None);
         }
@@ -76,6 +79,23 @@ pub(crate) async fn flush_partition(
         }
     }
     Ok(None)
+}
+
+/// Takes up a manifest that a flush of this server published without hearing of it, because the answer of the storage
+/// was lost. Returns the newest view.
+async fn take_up(engine: &Arc<Engine>, partition: &Arc<Partition>, view: Arc<ColdView>) -> Result<Arc<ColdView>> {
+    let stored = engine.cold().manifests().reload(partition.spec(), recorded(&partition.record())).await?;
+    let (before, after) = (view.flushed_through(), stored.manifest.flushed_through);
+    if after <= before {
+        return Ok(view);
+    }
+    let garbage = stored.manifest.active().filter(|batch| batch.through > before).map(|batch| batch.row_count).sum();
+    let next = engine.cold().view_of(partition, stored).await?;
+    partition.publish(next.clone(), engine.committer().readers().oldest());
+    partition.set_garbage(garbage);
+    tracing::warn!(partition = %partition.id(), "a flush whose outcome was unknown had been published");
+    removal::after(engine, partition, after).await?;
+    Ok(next)
 }
 
 struct Flush<'a> {
@@ -117,7 +137,11 @@ impl Flush<'_> {
         let published = match self.publish(&loaded, edit).await {
             Ok(published) => published,
             Err(error) => {
-                manifests.discard(self.partition.spec(), number).await?;
+                // After any other failure the manifest may be stored, or be on its way: the file stays, and if nothing
+                // comes to name it, it is removed as an orphan.
+                if error.kind() == ErrorKind::Conflict {
+                    manifests.discard(self.partition.spec(), number).await?;
+                }
                 return Err(error);
             }
         };

@@ -192,6 +192,11 @@ impl ColdTier {
             return Ok(Arc::new(ColdView::new(None, Vec::new())));
         }
         let loaded = self.manifests.load(partition.spec(), recorded(&record)).await?;
+        self.view_of(partition, loaded).await
+    }
+
+    /// The view of a manifest.
+    pub(crate) async fn view_of(&self, partition: &Partition, loaded: Loaded) -> Result<Arc<ColdView>> {
         let mut batches: Vec<ColdBatch> = Vec::new();
         for entry in loaded.manifest.active() {
             let batch = self.open(partition, entry.clone()).await?;
