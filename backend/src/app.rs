@@ -3,6 +3,7 @@
 //! HTTP workers are single-threaded and must not be held up. Whatever the engine does runs on the engine's own
 //! threads; a worker only waits for the answer.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::errors::Audience;
 use kalamdb_core::Engine;
+use kalamdb_core::api::Origin;
 
-/// Password checks at once: each takes the memory of `auth.argon2_memory_kib`.
-const LOGINS_MAX: usize = 4;
-/// How long a login waits for its turn.
-const LOGIN_WAIT: Duration = Duration::from_secs(10);
 /// How long the next bytes of a body may take.
 const BODY_WAIT: Duration = Duration::from_secs(60);
 
@@ -38,7 +36,6 @@ pub(crate) struct App {
     pub(crate) settings: Arc<Settings>,
     entropy: Arc<dyn Entropy>,
     statements: Arc<Semaphore>,
-    logins: Arc<Semaphore>,
 }
 
 /// A request that arrived: its name in the log, and since when it is here.
@@ -65,7 +62,7 @@ impl App {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let statements = Arc::new(Semaphore::new(settings.limits.concurrent_statements_max));
-        Self { engine, runtime, settings, entropy, statements, logins: Arc::new(Semaphore::new(LOGINS_MAX)) }
+        Self { engine, runtime, settings, entropy, statements }
     }
 
     /// Names a request.
@@ -77,7 +74,7 @@ impl App {
 
     /// Who sends a request, by its bearer token.
     pub(crate) fn authenticate(&self, request: &HttpRequest) -> Result<Actor> {
-        self.engine.authenticate(bearer(request)?)
+        self.engine.authenticate(bearer(request)?).map(|grant| grant.actor)
     }
 
     /// The right to run one request; at once or not at all.
@@ -86,12 +83,6 @@ impl App {
             let max = self.settings.limits.concurrent_statements_max;
             Error::overloaded(format!("{max} requests are running, which is the limit; try again later"))
         })
-    }
-
-    /// The right to check one password. Waits a while, because checks are short.
-    pub(crate) async fn admit_login(&self) -> Result<OwnedSemaphorePermit> {
-        let turn = tokio::time::timeout(LOGIN_WAIT, Arc::clone(&self.logins).acquire_owned()).await;
-        turn.ok().and_then(std::result::Result::ok).ok_or_else(|| Error::overloaded("too many logins; try again later"))
     }
 
     /// Runs something of the engine's on its threads.
@@ -110,9 +101,34 @@ impl App {
     }
 }
 
-/// The bearer token of a request.
+/// Where a request came from. What the request says of itself is believed only where it makes the answer stricter:
+/// one that a proxy passed on did not come from this machine, even if the proxy runs on it.
+pub(crate) fn origin(request: &HttpRequest) -> Origin {
+    let peer = request.peer_addr().map(|address| address.ip().to_canonical());
+    let is_passed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+    let is_passed_on = is_passed_on.iter().any(|name| request.headers().contains_key(*name));
+    Origin {
+        address: peer.map_or_else(String::new, counted_address),
+        is_local: peer.is_some_and(|ip| ip.is_loopback()) && !is_passed_on,
+    }
+}
+
+/// Whoever has one IPv6 address has the 2^64 of its network.
+fn counted_address(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).to_string(),
+    }
+}
+
+/// The bearer token of a request. A request with two is refused: the server and a proxy before it might not choose
+/// the same.
 pub(crate) fn bearer(request: &HttpRequest) -> Result<&str> {
-    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let mut headers = request.headers().get_all(header::AUTHORIZATION);
+    let header = headers.next().and_then(|value| value.to_str().ok());
+    if headers.next().is_some() {
+        return Err(kalamdb_auth::invalid_credentials());
+    }
     let token = header.and_then(|value| {
         let (scheme, token) = value.trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())

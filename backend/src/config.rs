@@ -215,6 +215,7 @@ impl Layers {
                     self.problem(conflict);
                 }
                 if self.problems.is_empty() {
+                    self.warnings.extend(rules::warnings(&settings));
                     return Ok(Loaded { settings, sources: self.sources, warnings: self.warnings });
                 }
             }

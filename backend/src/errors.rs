@@ -17,7 +17,7 @@ pub(crate) fn status_and_code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::InvalidSql => (400, "INVALID_SQL"),
         ErrorKind::EmptySql => (400, "EMPTY_SQL"),
         ErrorKind::InvalidParameter => (400, "INVALID_PARAMETER"),
-        ErrorKind::InvalidInput => (400, "INVALID_INPUT"),
+        ErrorKind::InvalidInput | ErrorKind::WeakPassword => (400, "INVALID_INPUT"),
         ErrorKind::Execution | ErrorKind::AlreadyExists => (400, "SQL_EXECUTION_ERROR"),
         // A statement that ran out of time does so again: 503 would invite the client to repeat it.
         ErrorKind::Timeout | ErrorKind::Cancelled => (400, "SQL_EXECUTION_ERROR"),
@@ -25,6 +25,7 @@ pub(crate) fn status_and_code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::MissingAuthorization => (401, "MISSING_AUTHORIZATION"),
         ErrorKind::InvalidCredentials => (401, "INVALID_CREDENTIALS"),
         ErrorKind::TokenExpired => (401, "TOKEN_EXPIRED"),
+        ErrorKind::SetupRequired => (428, "SETUP_REQUIRED"),
         ErrorKind::PermissionDenied => (403, "PERMISSION_DENIED"),
         ErrorKind::Conflict => (409, "CONFLICT"),
         ErrorKind::TooLarge => (413, "PAYLOAD_TOO_LARGE"),
@@ -34,14 +35,26 @@ pub(crate) fn status_and_code(kind: ErrorKind) -> (u16, &'static str) {
     }
 }
 
-/// The `error` word of the accounts' endpoints.
-pub(crate) fn account_word(kind: ErrorKind) -> String {
+/// The status and `error` word of the accounts' endpoints.
+pub(crate) fn account_status_and_word(kind: ErrorKind) -> (u16, String) {
+    let (status, code) = status_and_code(kind);
     match kind {
         ErrorKind::MissingAuthorization | ErrorKind::InvalidCredentials | ErrorKind::TokenExpired => {
-            "unauthorized".to_owned()
+            (status, "unauthorized".to_owned())
         }
-        ErrorKind::RateLimited => "rate_limited".to_owned(),
-        other => status_and_code(other).1.to_ascii_lowercase(),
+        ErrorKind::WeakPassword => (status, "weak_password".to_owned()),
+        ErrorKind::RateLimited => (status, "rate_limited".to_owned()),
+        // The one thing that can be there already is a server that is set up.
+        ErrorKind::AlreadyExists => (409, "already_configured".to_owned()),
+        _ => (status, code.to_ascii_lowercase()),
+    }
+}
+
+/// After how many seconds to try again, of what may be tried again.
+pub(crate) fn retry_after_seconds(error: &Error) -> Option<u32> {
+    match error.kind() {
+        ErrorKind::RateLimited | ErrorKind::Overloaded => Some(error.retry_after_seconds().unwrap_or(1)),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ mod accounts;
 mod import;
 mod sql;
 
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use kalamdb_commons::ids::UserId;
 use kalamdb_commons::schema::{Actor, Role};
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{JSON, refusal_body};
 use crate::app::Arrival;
-use crate::errors::status_and_code;
+use crate::errors::{retry_after_seconds, status_and_code};
 use crate::reply::{Head, Incoming};
 
 /// Ties the endpoints to their addresses.
@@ -60,7 +60,16 @@ fn raw(status: u16, content_type: &'static str, body: impl Into<bytes::Bytes>) -
 /// An SQL answer that was an error from the start.
 fn refuse(error: &Error, arrival: &Arrival, role: Option<Role>, details: Option<String>) -> HttpResponse {
     let (status, _) = status_and_code(error.kind());
-    raw(status, JSON, refusal_body(error, arrival.watch, arrival.audience(role), details))
+    let body = refusal_body(error, arrival.watch, arrival.audience(role), details);
+    waiting(raw(status, JSON, body), retry_after_seconds(error))
+}
+
+/// An answer that says when to try again.
+fn waiting(mut response: HttpResponse, seconds: Option<u32>) -> HttpResponse {
+    if let Some(seconds) = seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// Passes on what comes from the engine's side.

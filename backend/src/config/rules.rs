@@ -25,6 +25,8 @@ pub(super) enum Rule {
 const YEAR_SECONDS: i64 = 31_536_000;
 const TIB_IN_MIB: i64 = 1_048_576;
 const GIB: i64 = 1_073_741_824;
+/// The least memory that OWASP recommends for Argon2id, with more passes.
+const ARGON2_MEMORY_KIB_SOUND: u32 = 7_168;
 
 /// The one table of ranges and words.
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -76,7 +78,10 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("auth.refresh_token_seconds", Rule::Range(1, 10 * YEAR_SECONDS)),
     ("auth.password_length_min", Rule::Range(1, 128)),
     ("auth.argon2_memory_kib", Rule::Range(8, 4_194_304)),
+    ("auth.argon2_passes", Rule::Range(1, 1_000)),
+    ("auth.logins_parallel_max", Rule::Range(1, 256)),
     ("auth.login_failures_per_minute_max", Rule::Range(1, 1_000_000)),
+    ("auth.address_failures_per_minute_max", Rule::Range(1, 1_000_000)),
     ("jobs.parallel_max", Rule::Range(1, 256)),
     ("jobs.queue_max", Rule::Range(1, 1_000_000)),
     ("jobs.history_max", Rule::Range(0, 10_000_000)),
@@ -185,6 +190,17 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<String> {
             .to_owned()
     });
     found
+}
+
+/// What is allowed and hardly meant. Each is a whole sentence.
+pub(super) fn warnings(settings: &Settings) -> Option<String> {
+    let memory = settings.auth.argon2_memory_kib;
+    (memory < ARGON2_MEMORY_KIB_SOUND).then(|| {
+        format!(
+            "auth.argon2_memory_kib = {memory} makes stolen hashes of passwords cheap to guess; at least \
+             {ARGON2_MEMORY_KIB_SOUND} is sound"
+        )
+    })
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -1,6 +1,6 @@
 use super::*;
 
-const KINDS: [ErrorKind; 21] = [
+const KINDS: [ErrorKind; 23] = [
     ErrorKind::InvalidSql,
     ErrorKind::EmptySql,
     ErrorKind::InvalidParameter,
@@ -12,6 +12,8 @@ const KINDS: [ErrorKind; 21] = [
     ErrorKind::MissingAuthorization,
     ErrorKind::InvalidCredentials,
     ErrorKind::TokenExpired,
+    ErrorKind::WeakPassword,
+    ErrorKind::SetupRequired,
     ErrorKind::Conflict,
     ErrorKind::TooLarge,
     ErrorKind::RateLimited,
@@ -44,6 +46,8 @@ fn every_kind_has_a_status_and_a_code_of_the_protocol() {
         (403, &["PERMISSION_DENIED"]),
         (409, &["CONFLICT"]),
         (413, &["PAYLOAD_TOO_LARGE"]),
+        // Of the accounts' endpoints.
+        (428, &["SETUP_REQUIRED"]),
         (429, &["RATE_LIMIT_EXCEEDED"]),
         (503, &["OVERLOADED", "NOT_LEADER"]),
         (500, &["INTERNAL_ERROR"]),
@@ -90,10 +94,10 @@ fn messages_about_the_request_stay_readable() {
 
 #[test]
 fn accounts_speak_their_own_words() {
-    assert_eq!(account_word(ErrorKind::InvalidCredentials), "unauthorized");
-    assert_eq!(account_word(ErrorKind::TokenExpired), "unauthorized");
-    assert_eq!(account_word(ErrorKind::RateLimited), "rate_limited");
-    assert_eq!(account_word(ErrorKind::InvalidInput), "invalid_input");
+    assert_eq!(account_status_and_word(ErrorKind::InvalidCredentials).1, "unauthorized");
+    assert_eq!(account_status_and_word(ErrorKind::TokenExpired).1, "unauthorized");
+    assert_eq!(account_status_and_word(ErrorKind::RateLimited).1, "rate_limited");
+    assert_eq!(account_status_and_word(ErrorKind::InvalidInput).1, "invalid_input");
 }
 
 #[test]

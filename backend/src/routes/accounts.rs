@@ -4,13 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, SecondsFormat};
 use kalamdb_commons::schema::Role;
 use kalamdb_commons::{Error, Result};
-use kalamdb_core::api::{Login, UserInfo};
+use kalamdb_core::api::{Login, Setup, UserInfo};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::answer;
-use crate::app::{App, Arrival, Body, bearer};
-use crate::errors::{account_word, status_and_code};
+use super::{answer, raw, waiting};
+use crate::answer::JSON;
+use crate::app::{App, Arrival, Body, bearer, origin};
+use crate::errors::{account_status_and_word, retry_after_seconds};
 
 /// The most bytes of a request here.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -26,13 +28,9 @@ struct Credentials {
 pub(super) async fn login(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let arrival = app.arrival();
     let outcome = async {
-        let body = Body::new(&request, payload, BODY_BYTES_MAX)?.whole().await?;
-        let Credentials { user, password } = serde_json::from_slice(&body).map_err(|cause| {
-            Error::invalid_input(format!("the body must be {{\"user\": ..., \"password\": ...}}: {cause}"))
-        })?;
-        let _turn = app.admit_login().await?;
-        let engine = app.engine.clone();
-        app.on_engine(async move { engine.login(&user, &password).await }).await
+        let Credentials { user, password } = read(&request, payload, r#"{"user": ..., "password": ...}"#).await?;
+        let (engine, origin) = (app.engine.clone(), origin(&request));
+        app.on_engine(async move { engine.login(&user, &password, &origin).await }).await
     };
     respond(outcome.await.map(|login| logged_in(&login)), &arrival)
 }
@@ -48,14 +46,46 @@ pub(super) async fn refresh(app: web::Data<App>, request: HttpRequest) -> HttpRe
     respond(outcome.await.map(|login| logged_in(&login)), &arrival)
 }
 
-/// `GET /v1/api/auth/status`. The first start makes `root`, so nothing is ever left to set up.
-pub(super) async fn status() -> HttpResponse {
-    answer(200, &json!({"needs_setup": false, "message": "The server is set up"}))
+/// `GET /v1/api/auth/status`.
+pub(super) async fn status(app: web::Data<App>) -> HttpResponse {
+    let needs_setup = app.engine.needs_setup();
+    let message = if needs_setup { "The server waits to be set up" } else { "The server is set up" };
+    answer(200, &json!({"needs_setup": needs_setup, "message": message}))
+}
+
+#[derive(Deserialize)]
+struct SetupBody {
+    #[serde(alias = "username")]
+    user: String,
+    password: String,
+    root_password: String,
+    email: Option<String>,
 }
 
 /// `POST /v1/api/auth/setup`.
-pub(super) async fn setup() -> HttpResponse {
-    answer(409, &json!({"error": "already_configured", "message": "The server is set up: log in as root"}))
+pub(super) async fn setup(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let arrival = app.arrival();
+    let outcome = async {
+        let shape = r#"{"user": ..., "password": ..., "root_password": ..., "email"?: ...}"#;
+        let SetupBody { user, password, root_password, email } = read(&request, payload, shape).await?;
+        let (engine, origin) = (app.engine.clone(), origin(&request));
+        let setup = Setup { user, password, root_password, email };
+        app.on_engine(async move { engine.set_up(&setup, &origin).await }).await
+    };
+    let outcome = outcome.await.map(|user| {
+        let message = format!("The server is set up: log in as {}", user.id);
+        json!({"user": user_json(&user), "message": message})
+    });
+    respond(outcome, &arrival)
+}
+
+/// A body, which must be JSON of this shape. No complaint repeats what is in it: there are passwords.
+async fn read<T: DeserializeOwned>(request: &HttpRequest, payload: web::Payload, shape: &str) -> Result<T> {
+    let body = Body::new(request, payload, BODY_BYTES_MAX)?.whole().await?;
+    serde_json::from_slice(&body).map_err(|cause| {
+        let (line, column) = (cause.line(), cause.column());
+        Error::invalid_input(format!("the body must be {shape}; it is not, at line {line}, column {column}"))
+    })
 }
 
 /// `GET /v1/api/auth/me`.
@@ -67,19 +97,25 @@ pub(super) async fn me(app: web::Data<App>, request: HttpRequest) -> HttpRespons
     respond(outcome, &app.arrival())
 }
 
-/// `POST /v1/api/auth/logout`. Tokens are not kept here: the client forgets its own.
+/// `POST /v1/api/auth/logout`: the bearer is an access or refresh token, and its session ends.
 pub(super) async fn logout(app: web::Data<App>, request: HttpRequest) -> HttpResponse {
-    let outcome = app.authenticate(&request).map(|_| json!({"message": "Logged out"}));
-    respond(outcome, &app.arrival())
+    let arrival = app.arrival();
+    let outcome = async {
+        let token = bearer(&request)?.to_owned();
+        let engine = app.engine.clone();
+        app.on_engine(async move { engine.logout(&token).await }).await
+    };
+    respond(outcome.await.map(|()| json!({"message": "Logged out"})), &arrival)
 }
 
 fn respond(outcome: Result<Value>, arrival: &Arrival) -> HttpResponse {
     match outcome {
         Ok(body) => answer(200, &body),
         Err(error) => {
-            let (status, _) = status_and_code(error.kind());
+            let (status, word) = account_status_and_word(error.kind());
             let message = arrival.audience(None).message(&error);
-            answer(status, &json!({"error": account_word(error.kind()), "message": message}))
+            let body = json!({"error": word, "message": message}).to_string();
+            waiting(raw(status, JSON, body), retry_after_seconds(&error))
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | promises |
 //! |---|---|
+//! | [`accounts`] | logging in and out, sessions, the first start, guessing |
 //! | [`answers`] | the exact shapes of answers |
 //! | [`refusals`] | status, code and words of errors, and limits |
 //! | [`repeats`] | `Idempotency-Key` |
@@ -15,6 +16,7 @@
 //! | [`storages`] | history in an object store |
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod accounts;
 mod answers;
 mod damage;
 mod imports;

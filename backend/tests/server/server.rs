@@ -97,12 +97,13 @@ impl Home {
     }
 
     #[expect(clippy::zombie_processes, reason = "whoever gets the child stops it and waits for it")]
-    fn launch(&self) -> Result<(Child, BufReader<ChildStdout>, String), Ended> {
+    fn launch(&self) -> Result<Launched, Ended> {
         let log = self.log();
         let mut command = self.command();
         command.stdout(Stdio::piped()).stderr(std::fs::File::create_new(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut said = Vec::new();
         loop {
             let mut line = String::new();
             if lines.read_line(&mut line).unwrap() == 0 {
@@ -110,15 +111,22 @@ impl Home {
                 return Err(Ended { status, words: std::fs::read_to_string(&log).unwrap() });
             }
             if let Some(url) = line.trim().strip_prefix(READY) {
-                return Ok((child, lines, url.to_owned()));
+                return Ok(Launched { child, stdout: lines, url: url.to_owned(), said });
             }
+            said.push(line.trim().to_owned());
         }
+    }
+
+    /// Starts a server and logs nobody in.
+    pub(crate) fn start_anonymous(&self) -> Server {
+        let Launched { child, stdout, url, said } =
+            self.launch().unwrap_or_else(|ended| panic!("the server did not start: {ended:?}"));
+        Server { child, _stdout: stdout, home: self.clone(), root: Client::anonymous(url), said }
     }
 
     /// Starts a server and logs in as root.
     pub(crate) async fn start(&self) -> Server {
-        let (child, stdout, url) = self.launch().unwrap_or_else(|ended| panic!("the server did not start: {ended:?}"));
-        let mut server = Server { child, _stdout: stdout, home: self.clone(), root: Client::anonymous(url) };
+        let mut server = self.start_anonymous();
         server.root = server.root.login("root", ROOT_PASSWORD).await;
         server
     }
@@ -127,13 +135,21 @@ impl Home {
     pub(crate) fn refused(&self) -> Ended {
         match self.launch() {
             Err(ended) => ended,
-            Ok((mut child, ..)) => {
+            Ok(Launched { mut child, .. }) => {
                 child.kill().unwrap();
                 child.wait().unwrap();
                 panic!("the server started")
             }
         }
     }
+}
+
+/// A process that listens.
+struct Launched {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    url: String,
+    said: Vec<String>,
 }
 
 /// A server that listens. Its methods are those of root's client. Dropping it kills it.
@@ -144,6 +160,8 @@ pub(crate) struct Server {
     _stdout: BufReader<ChildStdout>,
     pub(crate) home: Home,
     root: Client,
+    /// The lines that it wrote to its standard output before it listened.
+    pub(crate) said: Vec<String>,
 }
 
 impl Deref for Server {
@@ -220,13 +238,15 @@ impl Server {
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) body: Value,
 }
 
 impl Reply {
-    async fn of(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
+    pub(crate) async fn of(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
         let response = request.send().await?;
-        Ok(Self { status: response.status().as_u16(), body: response.json().await? })
+        let headers = response.headers().clone();
+        Ok(Self { status: response.status().as_u16(), headers, body: response.json().await? })
     }
 
     /// Status and code of an error, and its message.

@@ -8,8 +8,7 @@ use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use kalamdb_commons::clock::Entropy;
 use kalamdb_commons::{Error, Result};
 
-/// Passes over the memory, and lanes: what OWASP recommends beside 19 MiB.
-const PASSES: u32 = 2;
+/// Lanes: what OWASP recommends beside 19 MiB and two passes.
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
@@ -27,12 +26,12 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// `memory_kib` is what hashing one password takes.
+    /// `memory_kib` is what hashing one password takes, and `passes` how often it goes over it.
     ///
     /// # Errors
     /// `InvalidInput` if Argon2 does not take that much or that little memory.
-    pub fn new(memory_kib: u32, entropy: &dyn Entropy) -> Result<Self> {
-        let params = Params::new(memory_kib, PASSES, LANES, None).map_err(|reason| {
+    pub fn new(memory_kib: u32, passes: u32, entropy: &dyn Entropy) -> Result<Self> {
+        let params = Params::new(memory_kib, passes, LANES, None).map_err(|reason| {
             Error::invalid_input(format!("auth.argon2_memory_kib = {memory_kib} is not possible: {reason}"))
         })?;
         let mut random = [0u8; HASH_BYTES];

@@ -1,19 +1,26 @@
-//! The brake on guessing passwords: so many failed logins of one user in a minute, then 429 until the minute
-//! is over. Users who do not exist are counted alike, so the brake tells nobody who does.
+//! The brake on guessing passwords: so many failed logins in a minute, then 429 until the minute is over.
 //!
-//! Memory is bounded: a user is remembered for a minute after a first failure, by a hash of the name, and
-//! beyond [`USERS_MAX`] the one with the oldest minute is forgotten. Every failure costs its sender a password
-//! check first, so that bound is not reached by guessing.
+//! Three things are counted, each with a limit of its own: one user from one address, so that whoever guesses at a
+//! name does not lock its owner out elsewhere; one address whatever the names, against trying one password on many
+//! users; and one user from all addresses, against guessing from many machines. Users who do not exist are counted
+//! alike, so the brake tells nobody who does.
+//!
+//! An attempt counts as failed from its beginning, and is given back when it succeeds: a hundred guesses sent at once
+//! are no more than the limit. Memory is bounded: a count is remembered for a minute after its first failure, by a
+//! hash of what it counts, and beyond [`COUNTS_MAX`] the one with the oldest minute is forgotten. Every failure costs
+//! its sender a password check first, so that bound is not reached by guessing.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use kalamdb_commons::{Error, ErrorKind, Result};
+use kalamdb_commons::{Error, Result};
 use parking_lot::Mutex;
 
-/// Users remembered at once.
-pub const USERS_MAX: usize = 16_384;
+/// Counts remembered at once.
+pub const COUNTS_MAX: usize = 65_536;
 const WINDOW_MS: i64 = 60_000;
+/// A user's failures from all addresses, as a multiple of those from one.
+const ADDRESSES_PER_USER: u32 = 10;
 
 #[derive(Debug, Clone, Copy)]
 struct Minute {
@@ -28,67 +35,84 @@ impl Minute {
     }
 }
 
-/// Failed logins per user.
+/// Failed logins.
 #[derive(Debug)]
 pub struct LoginThrottle {
-    failures_max: u32,
+    user_max: u32,
+    address_max: u32,
     hasher: RandomState,
     minutes: Mutex<HashMap<u64, Minute>>,
 }
 
 impl LoginThrottle {
-    /// Lets `failures_max` logins of one user fail within a minute of the first.
-    pub fn new(failures_max: u32) -> Self {
-        Self { failures_max, hasher: RandomState::new(), minutes: Mutex::default() }
+    /// Lets `user_max` logins of one user from one address, and `address_max` from one address, fail within a minute
+    /// of the first.
+    pub fn new(user_max: u32, address_max: u32) -> Self {
+        Self { user_max, address_max, hasher: RandomState::new(), minutes: Mutex::default() }
     }
 
-    /// Asked before a password is checked.
+    /// Asked before a password is checked; counts the attempt as failed.
     ///
     /// # Errors
-    /// `RateLimited` if this user's logins have failed too often in the running minute. The message says for
-    /// how many seconds.
-    pub fn check(&self, user: &str, now_ms: i64) -> Result<()> {
-        let minute = self.minutes.lock().get(&self.key(user)).copied();
-        match minute {
-            Some(minute) if !minute.is_over(now_ms) && minute.failures >= self.failures_max => {
-                let seconds = (WINDOW_MS - (now_ms - minute.began_ms)).div_euclid(1_000) + 1;
-                Err(Error::new(
-                    ErrorKind::RateLimited,
-                    format!("Too many failed logins; try again in {seconds} seconds"),
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Told of each login that failed.
-    pub fn failed(&self, user: &str, now_ms: i64) {
-        let key = self.key(user);
+    /// `RateLimited` if too many failed in the running minute, with the seconds that it still runs.
+    pub fn begin(&self, user: &str, address: &str, now_ms: i64) -> Result<()> {
         let mut minutes = self.minutes.lock();
-        if minutes.len() >= USERS_MAX && !minutes.contains_key(&key) {
-            forget(&mut minutes, now_ms);
+        let counted = self.counted(user, address);
+        for (key, max) in counted {
+            let full = minutes.get(&key).filter(|minute| !minute.is_over(now_ms) && minute.failures >= max);
+            if let Some(minute) = full {
+                let seconds = (WINDOW_MS - (now_ms - minute.began_ms)).div_euclid(1_000) + 1;
+                let seconds = u32::try_from(seconds).unwrap_or(1);
+                return Err(Error::rate_limited(
+                    format!("Too many failed logins; try again in {seconds} seconds"),
+                    seconds,
+                ));
+            }
         }
-        let minute = minutes.entry(key).or_insert(Minute { began_ms: now_ms, failures: 0 });
-        if minute.is_over(now_ms) {
-            *minute = Minute { began_ms: now_ms, failures: 0 };
+        for (key, _) in counted {
+            count(&mut minutes, key, now_ms);
         }
-        minute.failures = minute.failures.saturating_add(1);
+        Ok(())
     }
 
-    /// Told of each login that succeeded: the user's failures are forgotten.
-    pub fn succeeded(&self, user: &str) {
-        self.minutes.lock().remove(&self.key(user));
+    /// Told of each login that succeeded: the user's failures from this address are forgotten, and the attempt is
+    /// given back to the other counts.
+    pub fn succeeded(&self, user: &str, address: &str) {
+        let mut minutes = self.minutes.lock();
+        let [(pair, _), others @ ..] = self.counted(user, address);
+        minutes.remove(&pair);
+        for (key, _) in others {
+            if let Some(minute) = minutes.get_mut(&key) {
+                minute.failures = minute.failures.saturating_sub(1);
+            }
+        }
     }
 
-    fn key(&self, user: &str) -> u64 {
-        self.hasher.hash_one(user)
+    /// Each count that an attempt belongs to, with its limit.
+    fn counted(&self, user: &str, address: &str) -> [(u64, u32); 3] {
+        [
+            (self.hasher.hash_one((0, user, address)), self.user_max),
+            (self.hasher.hash_one((1, address)), self.address_max),
+            (self.hasher.hash_one((2, user)), self.user_max.saturating_mul(ADDRESSES_PER_USER)),
+        ]
     }
+}
+
+fn count(minutes: &mut HashMap<u64, Minute>, key: u64, now_ms: i64) {
+    if minutes.len() >= COUNTS_MAX && !minutes.contains_key(&key) {
+        forget(minutes, now_ms);
+    }
+    let minute = minutes.entry(key).or_insert(Minute { began_ms: now_ms, failures: 0 });
+    if minute.is_over(now_ms) {
+        *minute = Minute { began_ms: now_ms, failures: 0 };
+    }
+    minute.failures = minute.failures.saturating_add(1);
 }
 
 /// Forgets every minute that is over, or the oldest if none is.
 fn forget(minutes: &mut HashMap<u64, Minute>, now_ms: i64) {
     minutes.retain(|_, minute| !minute.is_over(now_ms));
-    if minutes.len() >= USERS_MAX {
+    if minutes.len() >= COUNTS_MAX {
         let oldest = minutes.iter().min_by_key(|(_, minute)| minute.began_ms).map(|(key, _)| *key);
         if let Some(oldest) = oldest {
             minutes.remove(&oldest);

@@ -2,7 +2,8 @@
 //!
 //! A token says who, in which role, of which kind, and of which *generation* of the account. The account's
 //! generation grows when its password changes, when it is demoted or dropped; the engine compares, so an old
-//! token stops working at once, without a list of revoked ones. Time comes from the injected clock.
+//! token stops working at once, without a list of revoked ones; it says of which *session* it is, which ends alone.
+//! Only HS256 with our secret is accepted, whatever the token's own header says. Time comes from the injected clock.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use kalamdb_commons::clock::Entropy;
@@ -12,6 +13,12 @@ use kalamdb_commons::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::invalid_credentials;
+use crate::sessions::SessionId;
+
+/// The longest token that is looked at. Ours have some hundred bytes beside the user's name.
+const TOKEN_BYTES_MAX: usize = 4_096;
+/// How far in the future a token may have been made: the clock may have been set back since.
+const AHEAD_SECONDS_MAX: i64 = 300;
 
 /// The fewest bytes of a secret: as many as the signature has.
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -37,6 +44,10 @@ pub struct Claims {
     pub kind: TokenKind,
     /// The account's generation at the time.
     pub generation: u64,
+    /// The session that it belongs to.
+    pub sid: SessionId,
+    /// Of refresh tokens, which one of the session's.
+    pub turn: u64,
     /// When it was made, seconds since 1970.
     pub iat: i64,
     /// From when it is no longer good, seconds since 1970.
@@ -54,6 +65,10 @@ pub struct Subject<'a> {
     pub role: Role,
     /// The account's generation.
     pub generation: u64,
+    /// The session.
+    pub session: &'a SessionId,
+    /// The number of the session's refresh token.
+    pub turn: u64,
 }
 
 /// A token and its end.
@@ -117,6 +132,8 @@ impl TokenIssuer {
             role: subject.role,
             kind,
             generation: subject.generation,
+            sid: subject.session.clone(),
+            turn: subject.turn,
             iat: now_ms / 1_000,
             exp,
             jti: format!("{:032x}", u128::from_be_bytes(jti)),
@@ -129,13 +146,25 @@ impl TokenIssuer {
     /// Reads a token of the kind that is wanted here.
     ///
     /// # Errors
-    /// `InvalidCredentials` if it was not made by us, was altered, or is of the other kind; `TokenExpired` if
-    /// its time is over.
+    /// `InvalidCredentials` if it was not made by us, was altered, is of the other kind, or was made in the future;
+    /// `TokenExpired` if its time is over.
     pub fn read(&self, token: &str, kind: TokenKind, now_ms: i64) -> Result<Claims> {
+        let claims = self.read_any(token, now_ms)?;
+        if claims.kind == kind { Ok(claims) } else { Err(invalid_credentials()) }
+    }
+
+    /// Reads a token of either kind.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_any(&self, token: &str, now_ms: i64) -> Result<Claims> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(invalid_credentials());
+        }
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
             .map_err(|_| invalid_credentials())?
             .claims;
-        if claims.kind != kind {
+        if claims.iat > now_ms.div_euclid(1_000).saturating_add(AHEAD_SECONDS_MAX) {
             return Err(invalid_credentials());
         }
         if now_ms >= claims.exp.saturating_mul(1_000) {

@@ -34,6 +34,10 @@ pub enum ErrorKind {
     InvalidCredentials,
     /// The token was right once. Log in again.
     TokenExpired,
+    /// A new password is too easy to guess. The message says which rule it breaks.
+    WeakPassword,
+    /// The server's first account has not been taken into possession yet: set it up first.
+    SetupRequired,
     /// Another transaction changed the same rows first. Run the transaction again.
     Conflict,
     /// The statement, body or result is over a limit. Split it.
@@ -63,6 +67,7 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: Cow<'static, str>,
+    retry_after_seconds: Option<u32>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -70,7 +75,7 @@ pub struct Error {
 impl Error {
     /// An error without a cause.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), retry_after_seconds: None, source: None }
     }
 
     /// The same with its cause, which goes to the log and never to a client.
@@ -78,6 +83,17 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Too much from this caller; after so many seconds it may try again.
+    pub fn rate_limited(message: impl Into<Cow<'static, str>>, retry_after_seconds: u32) -> Self {
+        let retry_after_seconds = Some(retry_after_seconds.max(1));
+        Self { retry_after_seconds, ..Self::new(ErrorKind::RateLimited, message) }
+    }
+
+    /// When to try again, if that is known.
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        self.retry_after_seconds
     }
 
     /// What the caller must do.

@@ -189,10 +189,26 @@ section! {
         refresh_token_seconds: u64 = 604_800,
         /// The fewest characters in a password.
         password_length_min: usize = 8,
-        /// Memory that hashing one password takes, in KiB. More makes guessing dearer and login slower.
+        /// Whether new passwords that every guesser tries first, such as `password1`, are refused.
+        password_refuse_common: bool = true,
+        /// Memory that hashing one password takes, in KiB. More makes guessing dearer and login slower. Less than the
+        /// default is for tests.
         argon2_memory_kib: u32 = 19_456,
-        /// Failed logins of one user in a minute before further ones get 429.
+        /// How often hashing a password goes over that memory. More makes guessing dearer and login slower.
+        argon2_passes: u32 = 2,
+        /// Passwords of logins that are checked at once, on threads of their own. More let more people in per second
+        /// and leave less of the machine to everything else.
+        logins_parallel_max: usize = 1,
+        /// Failed logins of one user from one address in a minute before further ones get 429. From all addresses
+        /// together it is ten times as many.
         login_failures_per_minute_max: u32 = 10,
+        /// Failed logins from one address in a minute, whatever the users, before further ones get 429. Behind a
+        /// proxy all logins come from the proxy's address: set it higher there.
+        address_failures_per_minute_max: u32 = 100,
+        /// Whether `root` may log in from other machines.
+        allow_remote_root: bool = true,
+        /// Whether a new server may be set up from other machines, by whoever is first.
+        allow_remote_setup: bool = false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use kalamdb_auth::sessions::SessionId;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::UserId;
 use kalamdb_commons::schema::{Actor, Role};
@@ -128,6 +129,39 @@ pub struct ColumnFlags {
     pub not_null: bool,
     /// UNIQUE.
     pub unique: bool,
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The address that failures are counted by.
+    pub address: String,
+    /// Whether it is certain that the request was made on the server's own machine.
+    pub is_local: bool,
+}
+
+/// What setting up a server takes.
+#[derive(Clone)]
+pub struct Setup {
+    /// The first account of a person.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// The password that `root` gets.
+    pub root_password: String,
+    /// The account's address.
+    pub email: Option<String>,
+}
+
+/// What an access token gave: who may act, until when, and what may end it before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Who.
+    pub actor: Actor,
+    /// Until when, ms since 1970.
+    pub expires_at_ms: i64,
+    pub(crate) generation: u64,
+    pub(crate) session: SessionId,
 }
 
 /// An account as its owner may see it.

@@ -4,7 +4,7 @@ use super::*;
 
 /// The least that Argon2 takes, so that the tests are quick.
 fn passwords() -> Passwords {
-    Passwords::new(64, &SystemEntropy).unwrap()
+    Passwords::new(64, 2, &SystemEntropy).unwrap()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn hashes_are_those_of_the_library() {
 /// Not a timed test: the bound is an order of magnitude, and the work is the same by construction.
 #[test]
 fn an_unknown_user_takes_as_much_work_as_a_wrong_password() {
-    let passwords = Passwords::new(8_192, &SystemEntropy).unwrap();
+    let passwords = Passwords::new(8_192, 2, &SystemEntropy).unwrap();
     let stored = passwords.hash("right", &SystemEntropy).unwrap();
     let time = |stored: Option<&str>| {
         let watch = Stopwatch::start();
@@ -65,8 +65,8 @@ fn an_unknown_user_takes_as_much_work_as_a_wrong_password() {
 
 #[test]
 fn a_hash_of_other_parameters_is_checked_but_not_current() {
-    let old = Passwords::new(64, &SystemEntropy).unwrap();
-    let new = Passwords::new(128, &SystemEntropy).unwrap();
+    let old = Passwords::new(64, 2, &SystemEntropy).unwrap();
+    let new = Passwords::new(128, 2, &SystemEntropy).unwrap();
     let stored = old.hash("secret", &SystemEntropy).unwrap();
     assert!(new.verify("secret", Some(&stored)));
     assert!(old.is_current(&stored) && !new.is_current(&stored));
@@ -85,6 +85,6 @@ fn the_stand_in_has_the_parameters_of_a_hash() {
 
 #[test]
 fn impossible_memory_is_refused_by_name() {
-    let error = Passwords::new(1, &SystemEntropy).expect_err("too little");
+    let error = Passwords::new(1, 2, &SystemEntropy).expect_err("too little");
     assert!(error.message().contains("argon2_memory_kib"), "{error}");
 }

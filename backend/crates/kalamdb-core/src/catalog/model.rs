@@ -83,7 +83,11 @@ pub struct User {
     pub auth_type: AuthType,
     /// The Argon2id hash of its password, in PHC form.
     pub password_hash: String,
-    /// Tokens carry it. It grows when the password or role changes and when the user is dropped, and ends every token
+    /// Whether the password was made by the first start and nobody has used it yet.
+    #[serde(default)]
+    pub provisional: bool,
+    /// Tokens carry it. It begins with the catalog's version, so that no account has one that an earlier account of
+    /// the name had, and grows when the password or role changes and when the user is dropped, and ends every token
     /// that was given before.
     #[serde(default)]
     pub generation: u64,

@@ -1,27 +1,52 @@
-//! Accounts as far as logging in needs them: passwords, tokens, the first start.
+//! Accounts as far as logging in needs them: passwords, tokens, sessions, the first start.
+//!
+//! Whoever has an access token is known by a [`Grant`](crate::api::Grant), which ends when the token does, when the
+//! account changes its password or role or is dropped, or when its session is ended. [`Engine::authenticate`] asks for
+//! each request; whoever holds a grant for longer, such as a connection, waits on [`Engine::revocations`] and asks
+//! [`Engine::recheck`] again.
+//!
+//! Hashing and checking passwords take tens of milliseconds of CPU by design. They run on threads of their own, a
+//! bounded number at once, and wait in a bounded queue; new passwords do not wait behind logins.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`login`] | logging in, refreshing, logging out, and what a token is good for |
+//! | [`setup`] | taking a new server into possession |
+
+mod login;
+mod setup;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use dashmap::DashMap;
+use kalamdb_auth::password_rules::Rules;
 use kalamdb_auth::passwords::Passwords;
+use kalamdb_auth::sessions::SessionId;
 use kalamdb_auth::throttle::LoginThrottle;
-use kalamdb_auth::tokens::{Subject, TokenIssuer, TokenKind, token_expired};
-use kalamdb_auth::{invalid_credentials, password_rules};
+use kalamdb_auth::tokens::TokenIssuer;
 use kalamdb_commons::clock::{Clock, Entropy};
 use kalamdb_commons::ids::{NamespaceId, UserId};
-use kalamdb_commons::schema::{Actor, Role};
-use kalamdb_commons::settings::Settings;
+use kalamdb_commons::schema::Role;
+use kalamdb_commons::settings::{AuthSettings, Settings};
 use kalamdb_commons::{Error, Result};
 use kalamdb_store::{Snapshot, keys};
+use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
-use crate::api::{Login, UserInfo};
-use crate::catalog::{AuthType, Draft, Namespace, User};
+use crate::catalog::{AuthType, Catalog, CatalogEdit, Draft, Namespace, User};
 use crate::commit::{Committer, Refusal, SchemaChange};
 
 /// The record of the secret that signs tokens.
 const SECRET: (&str, &str) = ("secret", "tokens");
 const SECRET_BYTES: usize = 32;
 const GENERATED_PASSWORD_BYTES: usize = 15;
+/// Logins that wait for their turn; beyond it they get 503 at once.
+const LOGINS_WAITING_MAX: usize = 1_024;
+/// How long a password waits for its turn.
+const PASSWORD_WAIT: Duration = Duration::from_secs(10);
+/// Locks for sessions that are refreshed: two refreshes of one session take the same.
+const SESSION_LOCKS: usize = 64;
 
 /// The name of the first account.
 pub(crate) const ROOT: &str = "root";
@@ -34,6 +59,16 @@ pub(crate) struct Accounts {
     tokens: TokenIssuer,
     throttle: LoginThrottle,
     entropy: Arc<dyn Entropy>,
+    /// Passwords of logins being checked, and waiting to be.
+    checking: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    /// New passwords being hashed.
+    hashing: Arc<Semaphore>,
+    /// Sessions that were ended while access tokens of theirs may still be good, with the time when none can be.
+    ended: DashMap<SessionId, i64>,
+    session_locks: Vec<tokio::sync::Mutex<()>>,
+    /// How often something was revoked since the start.
+    revocations: watch::Sender<u64>,
     first_root_password: Option<String>,
 }
 
@@ -42,6 +77,11 @@ impl std::fmt::Debug for Accounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Accounts").finish_non_exhaustive()
     }
+}
+
+/// The rules for new passwords that the settings give.
+pub(crate) fn password_rules(settings: &AuthSettings) -> Rules {
+    Rules { length_min: settings.password_length_min, refuse_common: settings.password_refuse_common }
 }
 
 impl Accounts {
@@ -53,13 +93,20 @@ impl Accounts {
         snapshot: &dyn Snapshot,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
-        let passwords = Arc::new(Passwords::new(settings.auth.argon2_memory_kib, entropy.as_ref())?);
+        let auth = &settings.auth;
+        let passwords = Arc::new(Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, entropy.as_ref())?);
         let secret = secret(settings, entropy, committer, snapshot).await?;
         let mut accounts = Self {
             passwords,
             tokens: TokenIssuer::new(&secret)?,
-            throttle: LoginThrottle::new(settings.auth.login_failures_per_minute_max),
+            throttle: LoginThrottle::new(auth.login_failures_per_minute_max, auth.address_failures_per_minute_max),
             entropy: entropy.clone(),
+            checking: Arc::new(Semaphore::new(auth.logins_parallel_max)),
+            waiting: Arc::new(Semaphore::new(LOGINS_WAITING_MAX)),
+            hashing: Arc::new(Semaphore::new(1)),
+            ended: login::ended_sessions(snapshot, clock.now_ms()).await?,
+            session_locks: std::iter::repeat_with(tokio::sync::Mutex::default).take(SESSION_LOCKS).collect(),
+            revocations: watch::Sender::new(0),
             first_root_password: None,
         };
         accounts.first_start(settings, committer, clock.as_ref()).await?;
@@ -79,7 +126,7 @@ impl Accounts {
                 password
             }
             given => {
-                password_rules::check(ROOT, given, settings.auth.password_length_min)?;
+                password_rules(&settings.auth).check(ROOT, given)?;
                 given.to_owned()
             }
         };
@@ -92,7 +139,8 @@ impl Accounts {
             email: None,
             auth_type: AuthType::Password,
             password_hash: self.passwords.hash(&password, self.entropy.as_ref())?,
-            generation: 1,
+            provisional: self.first_root_password.is_some(),
+            generation: catalog.version() + 1,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
             deleted_at_ms: None,
@@ -112,13 +160,43 @@ impl Accounts {
         base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes)
     }
 
-    /// Hashes a password off the async threads: it is meant to be slow.
+    /// Hashes a new password. It does not wait behind logins.
     pub(crate) async fn hash(&self, password: String) -> Result<String> {
-        let (passwords, entropy) = (self.passwords.clone(), self.entropy.clone());
-        tokio::task::spawn_blocking(move || passwords.hash(&password, entropy.as_ref()))
-            .await
-            .map_err(|error| Error::internal("hashing a password").with_source(error))?
+        let entropy = self.entropy.clone();
+        self.in_turn(&self.hashing, move |passwords| passwords.hash(&password, entropy.as_ref())).await?
     }
+
+    /// Checks the password of a login against a stored hash, or against none with as much work.
+    async fn verify(&self, password: String, stored: Option<String>) -> Result<bool> {
+        let _waiting = self.waiting.clone().try_acquire_owned().map_err(|_| too_many_logins())?;
+        self.in_turn(&self.checking, move |passwords| passwords.verify(&password, stored.as_deref())).await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        turns: &Arc<Semaphore>,
+        work: impl FnOnce(&Passwords) -> T + Send + 'static,
+    ) -> Result<T> {
+        let turn = tokio::time::timeout(PASSWORD_WAIT, turns.clone().acquire_owned()).await;
+        let turn = turn.ok().and_then(Result::ok).ok_or_else(too_many_logins)?;
+        let passwords = self.passwords.clone();
+        let work = move || {
+            // The turn lasts as long as the work, also if who asked for it has gone.
+            let _turn = turn;
+            work(&passwords)
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| Error::internal("hashing a password broke down").with_source(error))
+    }
+
+    /// Tells those who wait that a grant may have ended.
+    pub(crate) fn note_revocation(&self) {
+        self.revocations.send_modify(|count| *count += 1);
+    }
+}
+
+fn too_many_logins() -> Error {
+    Error::overloaded("too many passwords are being checked; try again later")
 }
 
 async fn secret(
@@ -150,90 +228,30 @@ impl Engine {
         &self.accounts
     }
 
-    /// Checks a password and issues tokens. Unknown user and wrong password are one answer, in text and time.
-    ///
-    /// # Errors
-    /// `InvalidCredentials`, or `RateLimited` after too many failures.
-    pub async fn login(&self, user: &str, password: &str) -> Result<Login> {
-        self.accounts.throttle.check(user, self.clock.now_ms())?;
-        let id = UserId::new(user).ok();
-        let account = id.and_then(|id| self.catalog().user(&id).cloned()).filter(|account| account.is_active());
-        let (passwords, password) = (self.accounts.passwords.clone(), password.to_owned());
-        let stored = account.as_ref().map(|account| account.password_hash.clone());
-        let right = tokio::task::spawn_blocking(move || passwords.verify(&password, stored.as_deref()))
-            .await
-            .map_err(|error| Error::internal("checking a password").with_source(error))?;
-        match account.filter(|_| right) {
-            Some(account) => {
-                self.accounts.throttle.succeeded(user);
-                self.issue(&account)
-            }
-            None => {
-                self.accounts.throttle.failed(user, self.clock.now_ms());
-                Err(invalid_credentials())
+    /// Changes when a token may have stopped working: because an account changed, or a session ended. Whoever holds a
+    /// grant for longer than a request asks [`Self::recheck`] then.
+    pub fn revocations(&self) -> watch::Receiver<u64> {
+        self.accounts.revocations.subscribe()
+    }
+
+    /// Changes accounts without a statement: plans on the newest catalog until nothing came in between. `None` means
+    /// that there is nothing to do.
+    pub(crate) async fn edit_accounts(
+        &self,
+        plan: impl Fn(&Catalog) -> Result<Option<CatalogEdit>>,
+    ) -> Result<Option<Arc<Catalog>>> {
+        let _one_at_a_time = self.ddl.lock().await;
+        loop {
+            let Some(edit) = plan(&self.catalog())? else { return Ok(None) };
+            let next = edit.next.clone();
+            match self.committer.change_schema(SchemaChange { edit, verified: None, rows: None }).await {
+                Ok(()) => {
+                    self.accounts.note_revocation();
+                    return Ok(Some(next));
+                }
+                Err(Refusal::Failed(error)) => return Err(error),
+                Err(Refusal::RowsChanged | Refusal::SchemaChanged) => {}
             }
         }
-    }
-
-    /// Issues new tokens for a refresh token.
-    ///
-    /// # Errors
-    /// `InvalidCredentials` or `TokenExpired`.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<Login> {
-        let account = self.account_of(refresh_token, TokenKind::Refresh)?;
-        self.issue(&account)
-    }
-
-    /// Who an access token stands for, as the account is now.
-    ///
-    /// # Errors
-    /// `InvalidCredentials` or `TokenExpired`, the latter also if the account was changed since.
-    pub fn authenticate(&self, access_token: &str) -> Result<Actor> {
-        let account = self.account_of(access_token, TokenKind::Access)?;
-        Ok(Actor { user: account.id.clone(), role: account.role })
-    }
-
-    /// An account as its owner may see it.
-    pub fn user_info(&self, user: &UserId) -> Option<UserInfo> {
-        self.catalog().user(user).filter(|account| account.is_active()).map(|account| info(account))
-    }
-
-    fn account_of(&self, token: &str, kind: TokenKind) -> Result<Arc<User>> {
-        let claims = self.accounts.tokens.read(token, kind, self.clock.now_ms())?;
-        let catalog = self.catalog();
-        let account =
-            catalog.user(&claims.sub).filter(|account| account.is_active()).ok_or_else(invalid_credentials)?;
-        if account.generation != claims.generation {
-            return Err(token_expired());
-        }
-        Ok(account.clone())
-    }
-
-    fn issue(&self, account: &User) -> Result<Login> {
-        let now_ms = self.clock.now_ms();
-        let subject = || Subject { user: &account.id, role: account.role, generation: account.generation };
-        let auth = &self.settings.auth;
-        let one = |kind, seconds| {
-            self.accounts.tokens.issue(kind, subject(), now_ms, seconds, self.accounts.entropy.as_ref())
-        };
-        let access = one(TokenKind::Access, auth.access_token_seconds)?;
-        let refresh = one(TokenKind::Refresh, auth.refresh_token_seconds)?;
-        Ok(Login {
-            user: info(account),
-            access_token: access.token,
-            expires_at_ms: access.expires_at_ms,
-            refresh_token: refresh.token,
-            refresh_expires_at_ms: refresh.expires_at_ms,
-        })
-    }
-}
-
-fn info(account: &User) -> UserInfo {
-    UserInfo {
-        id: account.id.clone(),
-        role: account.role,
-        email: account.email.clone(),
-        created_at_ms: account.created_at_ms,
-        updated_at_ms: account.updated_at_ms,
     }
 }

@@ -20,7 +20,7 @@ use kalamdb_sql::{Statement, UserChange};
 use kalamdb_store::rows::convert::convert;
 
 use super::Engine;
-use super::accounts::ROOT;
+use super::accounts::{ROOT, password_rules};
 use crate::api::Param;
 use crate::catalog::ddl::{self, Planned};
 use crate::catalog::{CatalogEdit, DataCheck, DdlContext, ExpressionRole, NewExpression};
@@ -44,11 +44,13 @@ impl Engine {
         mut statement: Statement,
         params: &[Param],
     ) -> Result<String> {
+        // Before the lock: it takes its time, and other schema changes need not wait for it.
+        let password_hash = self.password_hash(&statement).await?;
         let _one_at_a_time = self.ddl.lock().await;
         self.fill_in_constants(scope, &mut statement, params)?;
         for _ in 0..ATTEMPTS_MAX {
             let scope = StatementScope { point: self.committer().readers().enter(), ..scope.clone() };
-            let context = self.context(&scope, &statement).await?;
+            let context = self.context(&scope, &statement, password_hash.clone()).await?;
             let edit = match ddl::plan(scope.catalog(), &statement, &context)? {
                 Planned::Nothing { message } => return Ok(message),
                 Planned::Edit(edit) => *edit,
@@ -59,6 +61,9 @@ impl Engine {
             let (message, dropped) = (edit.message.clone(), edit.dropped.clone());
             match self.committer().change_schema(SchemaChange { edit, verified, rows }).await {
                 Ok(()) => {
+                    if matches!(statement, Statement::AlterUser { .. } | Statement::DropUser { .. }) {
+                        self.accounts().note_revocation();
+                    }
                     for life in dropped {
                         self.remove_contents(life);
                     }
@@ -83,20 +88,24 @@ impl Engine {
         }
     }
 
-    async fn context(&self, scope: &StatementScope, statement: &Statement) -> Result<DdlContext> {
+    /// The hash of the password that a statement sets.
+    async fn password_hash(&self, statement: &Statement) -> Result<Option<String>> {
         let password = match statement {
             Statement::CreateUser(create) => Some((create.name.as_str(), &create.password)),
             Statement::AlterUser { name, change: UserChange::Password(password) } => Some((name.as_str(), password)),
             _ => None,
         };
-        let password_hash = match password {
-            Some((user, password)) => {
-                let length_min = self.settings().auth.password_length_min;
-                kalamdb_auth::password_rules::check(user, password.reveal(), length_min)?;
-                Some(self.accounts().hash(password.reveal().to_owned()).await?)
-            }
-            None => None,
-        };
+        let Some((user, password)) = password else { return Ok(None) };
+        password_rules(&self.settings().auth).check(user, password.reveal())?;
+        self.accounts().hash(password.reveal().to_owned()).await.map(Some)
+    }
+
+    async fn context(
+        &self,
+        scope: &StatementScope,
+        statement: &Statement,
+        password_hash: Option<String>,
+    ) -> Result<DdlContext> {
         Ok(DdlContext {
             now_ms: self.clock().now_ms(),
             current_namespace: Some(scope.namespace.clone()),

@@ -64,6 +64,9 @@ impl Engine {
             if let Err(error) = engine.forget_old_answers().await {
                 tracing::warn!(%error, "old answers could not be forgotten");
             }
+            if let Err(error) = engine.forget_old_sessions().await {
+                tracing::warn!(%error, "old sessions could not be forgotten");
+            }
         });
         let engine = Arc::downgrade(self);
         self.in_background(async move {

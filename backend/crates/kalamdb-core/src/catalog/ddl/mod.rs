@@ -22,6 +22,7 @@ use kalamdb_sql::{Statement, TableName};
 use super::{Catalog, CatalogEdit};
 pub use expressions::{identifiers, tables_of_query};
 pub use tables::{NewColumn, columns_of_schema};
+pub use users::checked_email;
 pub use views::query_of;
 
 /// Namespaces that are always there and hold what the server shows of itself.

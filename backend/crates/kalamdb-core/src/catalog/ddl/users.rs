@@ -37,10 +37,11 @@ pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateUse
     draft.put_user(User {
         id: id.clone(),
         role: create.role,
-        email: create.email.as_deref().map(email).transpose()?,
+        email: create.email.as_deref().map(checked_email).transpose()?,
         auth_type: AuthType::Password,
         password_hash: password_hash(context)?,
-        generation: 1,
+        provisional: false,
+        generation: catalog.version() + 1,
         created_at_ms: context.now_ms,
         updated_at_ms: context.now_ms,
         deleted_at_ms: None,
@@ -54,6 +55,7 @@ pub(super) fn alter(catalog: &Catalog, context: &DdlContext, name: &str, change:
     match change {
         UserChange::Password(_) => {
             user.password_hash = password_hash(context)?;
+            user.provisional = false;
             user.generation += 1;
         }
         UserChange::Role(role) => {
@@ -64,7 +66,7 @@ pub(super) fn alter(catalog: &Catalog, context: &DdlContext, name: &str, change:
             user.generation += u64::from(*role != user.role);
             user.role = *role;
         }
-        UserChange::Email(address) => user.email = Some(email(address)?),
+        UserChange::Email(address) => user.email = Some(checked_email(address)?),
     }
     user.updated_at_ms = context.now_ms;
     let mut draft = Draft::new(catalog);
@@ -114,7 +116,8 @@ fn password_hash(context: &DdlContext) -> Result<String> {
     context.password_hash.clone().ok_or_else(|| Error::internal("the password was not hashed before the plan"))
 }
 
-fn email(address: &str) -> Result<String> {
+/// An e-mail address as far as it can be told from its text.
+pub fn checked_email(address: &str) -> Result<String> {
     let sound = address.len() <= EMAIL_BYTES_MAX
         && !address.chars().any(|c| c.is_control() || c.is_whitespace())
         && address.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());

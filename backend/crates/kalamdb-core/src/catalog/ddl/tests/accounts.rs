@@ -38,23 +38,25 @@ fn a_user_exists_once() {
 #[test]
 fn password_and_role_end_earlier_tokens_and_email_does_not() {
     let mut fixture = Fixture::with(&[CREATE]);
+    let first = alice(&fixture).generation;
     let generations =
         ["SET PASSWORD 'also long enough'", "SET ROLE 'service'", "SET ROLE 'service'", "SET EMAIL 'a@b.c'"].map(
             |change| {
                 fixture.run(&format!("ALTER USER 'alice' {change}"));
-                alice(&fixture).generation
+                alice(&fixture).generation - first
             },
         );
-    assert_eq!(generations, [2, 3, 3, 3]);
+    assert_eq!(generations, [1, 2, 2, 2]);
     assert!(fixture.refused("ALTER USER 'alice' SET EMAIL 'nonsense'").1.contains("e-mail"));
 }
 
 #[test]
 fn drop_user_is_soft_and_the_name_stays_taken() {
     let mut fixture = Fixture::with(&[CREATE]);
+    let before = alice(&fixture).generation;
     fixture.run("DROP USER 'alice'");
     let dropped = alice(&fixture);
-    assert!(!dropped.is_active() && dropped.generation == 2);
+    assert!(!dropped.is_active() && dropped.generation > before);
     assert_eq!(fixture.refused("DROP USER 'alice'").0, ErrorKind::NotFound);
     fixture.nothing("DROP USER IF EXISTS 'alice'");
     assert_eq!(fixture.refused("ALTER USER 'alice' SET ROLE 'dba'").0, ErrorKind::NotFound);
