@@ -11,22 +11,32 @@
 //! | [`names`] | odd names work or are refused, and never leave their directory |
 //! | [`lives`] | start, stop, and start again |
 //! | [`kills`] | `kill -9` under load |
+//! | [`power_cut`] | the same when what was not synced is lost |
+//! | [`fail_points`] | an end between any two durable steps |
 //! | [`damage`] | damaged and missing files |
+//! | [`syncs`] | each sync is needed: without it a power cut is noticed |
 //! | [`settings`] | settings that are wrong |
 //! | [`storages`] | history in an object store |
+//!
+//! [`server`] starts them, [`load`] writes to them, and [`disk`] is one that loses power.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
 mod answers;
 mod damage;
+mod disk;
+mod fail_points;
 mod imports;
 mod isolation;
 mod kills;
 mod lives;
+mod load;
 mod names;
+mod power_cut;
 mod refusals;
 mod repeats;
 mod s3;
 mod server;
 mod settings;
 mod storages;
+mod syncs;

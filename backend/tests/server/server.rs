@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ const READY: &str = "KalamDB listening on ";
 pub(crate) struct Home {
     directory: Arc<TempDir>,
     settings: Vec<(String, String)>,
+    /// Variables that are no settings.
+    environment: Vec<(String, PathBuf)>,
 }
 
 /// A process that ended instead of listening.
@@ -32,13 +34,27 @@ impl Home {
     pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
         let fast = [("AUTH__ARGON2_MEMORY_KIB", "64"), ("HOT__DURABILITY", "buffered"), ("SERVER__PORT", "0")];
         let settings = fast.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Self { directory: Arc::new(tempfile::tempdir().unwrap()), settings: settings.collect() }
+        Self {
+            directory: Arc::new(tempfile::tempdir().unwrap()),
+            settings: settings.collect(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Sets a variable that is no setting, for the servers that are started from now on.
+    pub(crate) fn set_variable(&mut self, name: &str, value: impl Into<PathBuf>) {
+        self.environment.push((name.to_owned(), value.into()));
+    }
+
+    /// The directory of the test, which the data directory is in.
+    pub(crate) fn root(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The same directory with more settings.
     pub(crate) fn with(&self, settings: &[(&str, &str)]) -> Self {
         let more = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Self { directory: self.directory.clone(), settings: self.settings.iter().cloned().chain(more).collect() }
+        Self { settings: self.settings.iter().cloned().chain(more).collect(), ..self.clone() }
     }
 
     /// What all servers on the directory have logged.
@@ -83,6 +99,7 @@ impl Home {
         command.env_clear().current_dir(self.directory.path());
         command.env("KALAMDB_STORAGE__DATA_DIR", self.data()).env("KALAMDB_ROOT_PASSWORD", ROOT_PASSWORD);
         command.envs(self.settings.iter().map(|(key, value)| (format!("KALAMDB_{key}"), value)));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -91,14 +108,22 @@ impl Home {
         self.command().args(arguments).output().unwrap()
     }
 
-    fn log(&self) -> PathBuf {
-        let number = (1..).find(|number| !self.directory.path().join(format!("log-{number}")).exists());
-        self.directory.path().join(format!("log-{}", number.unwrap()))
+    fn log(&self, number: usize) -> PathBuf {
+        self.directory.path().join(format!("log-{number}"))
+    }
+
+    fn lives(&self) -> usize {
+        (1..).find(|number| !self.log(*number).exists()).unwrap() - 1
+    }
+
+    /// What the last server said in its log.
+    pub(crate) fn last_log(&self) -> String {
+        std::fs::read_to_string(self.log(self.lives())).unwrap()
     }
 
     #[expect(clippy::zombie_processes, reason = "whoever gets the child stops it and waits for it")]
     fn launch(&self) -> Result<Launched, Ended> {
-        let log = self.log();
+        let log = self.log(self.lives() + 1);
         let mut command = self.command();
         command.stdout(Stdio::piped()).stderr(std::fs::File::create_new(&log).unwrap());
         let mut child = command.spawn().unwrap();
@@ -119,16 +144,27 @@ impl Home {
 
     /// Starts a server and logs nobody in.
     pub(crate) fn start_anonymous(&self) -> Server {
-        let Launched { child, stdout, url, said } =
-            self.launch().unwrap_or_else(|ended| panic!("the server did not start: {ended:?}"));
-        Server { child, _stdout: stdout, home: self.clone(), root: Client::anonymous(url), said }
+        self.try_start_anonymous().unwrap_or_else(|ended| panic!("the server did not start: {ended:?}"))
+    }
+
+    fn try_start_anonymous(&self) -> Result<Server, Ended> {
+        let Launched { child, stdout, url, said } = self.launch()?;
+        Ok(Server { child, _stdout: stdout, home: self.clone(), root: Client::anonymous(url), said })
     }
 
     /// Starts a server and logs in as root.
     pub(crate) async fn start(&self) -> Server {
-        let mut server = self.start_anonymous();
-        server.root = server.root.login("root", ROOT_PASSWORD).await;
-        server
+        self.try_start().await.unwrap_or_else(|ended| panic!("the server did not start: {ended:?}"))
+    }
+
+    /// Starts a server, which may end before root has logged in.
+    pub(crate) async fn try_start(&self) -> Result<Server, Ended> {
+        let mut server = self.try_start_anonymous()?;
+        match server.root.try_login("root", ROOT_PASSWORD).await {
+            Ok(root) => server.root = root,
+            Err(_) => return Err(Ended { status: server.kill(), words: self.last_log() }),
+        }
+        Ok(server)
     }
 
     /// Starts a server that is expected to refuse.
@@ -214,10 +250,10 @@ impl Server {
         assert!(kill.success());
     }
 
-    /// SIGKILL.
-    pub(crate) fn kill(&mut self) {
+    /// SIGKILL. How it ended: it may have done so before.
+    pub(crate) fn kill(&mut self) -> ExitStatus {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait().unwrap()
     }
 
     /// Makes a user and logs in as them.
@@ -313,9 +349,15 @@ impl Client {
 
     /// Logs in.
     pub(crate) async fn login(&self, user: &str, password: &str) -> Self {
-        let reply = self.post("/v1/api/auth/login", &json!({"user": user, "password": password})).await;
+        self.try_login(user, password).await.unwrap()
+    }
+
+    /// Logs in at a server that may go away.
+    pub(crate) async fn try_login(&self, user: &str, password: &str) -> reqwest::Result<Self> {
+        let request = self.request(reqwest::Method::POST, "/v1/api/auth/login");
+        let reply = Reply::of(request.json(&json!({"user": user, "password": password}))).await?;
         assert_eq!(reply.status, 200, "{reply:?}");
-        self.with_token(reply.body["access_token"].as_str())
+        Ok(self.with_token(reply.body["access_token"].as_str()))
     }
 
     /// A request that may break off.

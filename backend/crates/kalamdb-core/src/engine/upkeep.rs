@@ -328,6 +328,9 @@ impl Engine {
     }
 
     async fn remove_cold(&self, spec: &PartitionSpec, life: &Dropped) -> Result<usize> {
+        // IMPORTANT: what ended the life is durable before its files go: a power cut must not bring back a table whose
+        // history is gone.
+        self.store.sync().await?;
         // IMPORTANT: the empty manifest first: a flush of the ended life fails its publication from here on.
         let retired = self.cold.manifests().publish_empty(spec, life.successor).await?;
         let removal = self.cold.manifests().remove_files(spec, &retired.files).await?;

@@ -2,8 +2,8 @@
 //!
 //! # A flush's life
 //!
-//! It enters a read point; its U becomes the new watermark F. The hot log through U is synced, a batch number is
-//! reserved durably, and the newest version of every row committed in (old F, U] goes to the file, deletions
+//! It enters a read point; its U becomes the new watermark F. A batch number is reserved, the hot log through U and
+//! that reservation is synced, and the newest version of every row committed in (old F, U] goes to the file, deletions
 //! included. The file is made durable, then the manifest that names it, by compare-and-set. With that the line has
 //! moved: what is at or below F is cold, whatever is still in the hot tier. The partition then gets its new view, and
 //! when no statement from before F is left, the committer removes the hot entries that are garbage.
@@ -115,8 +115,6 @@ impl Flush<'_> {
         if !self.has_rows(from).await? {
             return Ok(None);
         }
-        // IMPORTANT: nothing may become cold that a power cut could still take out of the hot tier.
-        self.engine.store().sync().await?;
         let manifests = self.engine.cold().manifests();
         let loaded = match self.view.loaded() {
             Some(loaded) if !self.reload => loaded.clone(),
@@ -126,6 +124,9 @@ impl Flush<'_> {
             return Err(Error::internal(format!("the manifest of {} is not the one in memory", self.partition.id())));
         }
         let number = self.reserve(&loaded).await?;
+        // IMPORTANT: nothing may become cold that a power cut could still take out of the hot tier, and no file may have
+        // a number whose reservation it could take back.
+        self.engine.store().sync().await?;
         let (entry, forgotten) = self.write(number, from, through).await?;
         fail::fail_point!("flush::after_batch");
         let edit = Edit {
@@ -170,13 +171,13 @@ impl Flush<'_> {
         Ok(false)
     }
 
-    /// Draws a batch number that no file has had, durably.
+    /// Draws a batch number that no file has had, as durably as the setting promises.
     async fn reserve(&self, loaded: &Loaded) -> Result<u64> {
         let mut record = self.partition.record();
         record.reserved_batch = record.reserved_batch.max(loaded.manifest.max_batch) + 1;
         let number = record.reserved_batch;
         let put = (keys::partition_record(self.partition.keys()), record.encode());
-        // IMPORTANT: durable before the file is created, so that no other file is ever given the number.
+        // IMPORTANT: before the file is created, so that no other file is ever given the number.
         self.engine.committer().records(vec![put], Vec::new()).await?;
         self.partition.recorded(record);
         Ok(number)

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod db;
+mod equivalence;
 mod life;
 mod model;
 mod requirements;

@@ -279,7 +279,10 @@ impl ManifestService {
         found: Option<&Manifest>,
         why: &str,
     ) -> Result<Option<Loaded>> {
-        tracing::warn!(partition = %spec, why, "the manifest is rebuilt from the batch files' footers");
+        let reached = recorded.map_or(CommitTime::ZERO, |recorded| recorded.flushed_through);
+        tracing::warn!(
+            partition = %spec, why, recorded = reached.0, "the manifest is rebuilt from the batch files' footers"
+        );
         let (footers, unreadable) = self.footers(storage, spec, &stored.files).await?;
         let rebuilt = rebuild::rebuild(spec, footers, &unreadable, recorded)?;
         for (file, error) in &unreadable {
