@@ -1,10 +1,15 @@
 //! What a statement cost, counted where the cost arises.
+//!
+//! Rows, batches and times are counted here, requests and bytes by the cold tier's own counters, row groups and pages
+//! by DataFusion's scan, whose metrics are read when the sum is asked for. Nothing is estimated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricValue};
 use kalamdb_commons::clock::Stopwatch;
 use kalamdb_filestore::IoCounters;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 macro_rules! counters {
@@ -15,6 +20,7 @@ macro_rules! counters {
             started: Option<Stopwatch>,
             /// What was read from the cold tier.
             pub io: Arc<IoCounters>,
+            scans: Mutex<Vec<ExecutionPlanMetricsSet>>,
             $($(#[$doc])* pub $name: AtomicU64,)*
         }
 
@@ -23,21 +29,37 @@ macro_rules! counters {
         pub struct StatsSnapshot {
             /// Milliseconds since the statement began.
             pub execution_ms: f64,
+            $($(#[$doc])* pub $name: u64,)*
+            /// Row groups of the batches read that were not, because of their ranges.
+            pub row_groups_pruned: u64,
+            /// Pages of the row groups read that were not, because of their ranges.
+            pub pages_pruned: u64,
+            /// Questions to Bloom filters, of lookups and of predicates.
+            pub bloom_tests: u64,
             /// Bytes asked of storage.
             pub bytes_read: u64,
             /// Requests to storage.
             pub storage_requests: u64,
-            $($(#[$doc])* pub $name: u64,)*
+            /// Footers, filters, key directories and pages of ids that were in memory.
+            pub cache_hits: u64,
+            /// The same that had to be read.
+            pub cache_misses: u64,
         }
 
         impl StatementStats {
             /// Reads all counters.
             pub fn snapshot(&self) -> StatsSnapshot {
+                let (row_groups_pruned, pages_pruned) = self.pruned_within_batches();
                 StatsSnapshot {
                     execution_ms: self.started.map_or(0.0, |started| started.elapsed_ms()),
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    row_groups_pruned,
+                    pages_pruned,
+                    bloom_tests: self.io.bloom_tests(),
                     bytes_read: self.io.bytes(),
                     storage_requests: self.io.requests(),
-                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    cache_hits: self.io.cache_hits(),
+                    cache_misses: self.io.cache_misses(),
                 }
             }
         }
@@ -45,16 +67,22 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Hot rows read, superseded or not.
+    /// Hot rows read: versions that the reader's manifest does not hold, decoded.
     hot_rows_read,
     /// Active batches of the partitions read.
     batches_considered,
     /// Of them, proved irrelevant by the manifest.
     batches_pruned_by_manifest,
+    /// Of them, skipped because all of their rows are dead.
+    batches_without_live_rows,
     /// Of them, proved irrelevant by a Bloom filter.
     batches_pruned_by_bloom_filter,
-    /// Of them, opened.
+    /// Of them, read for rows or keys.
     batches_read,
+    /// Nanoseconds spent on comparing with the manifest's ranges.
+    manifest_pruning_ns,
+    /// Nanoseconds spent on asking Bloom filters for scans, reading those that were not in memory included.
+    bloom_pruning_ns,
     /// Partitions whose manifest was in memory.
     manifest_cache_hits,
     /// Partitions whose manifest was read from storage.
@@ -69,5 +97,39 @@ impl StatementStats {
 
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds what a watch shows to a counter of nanoseconds.
+    pub(crate) fn add_time(counter: &AtomicU64, watch: &Stopwatch) {
+        Self::add(counter, u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Takes in the metrics of a scan of batch files, once for each scan.
+    pub(crate) fn scan(&self, metrics: &ExecutionPlanMetricsSet) {
+        self.scans.lock().push(metrics.clone());
+    }
+
+    /// Row groups and pages that scans of batch files have skipped so far.
+    fn pruned_within_batches(&self) -> (u64, u64) {
+        let (mut row_groups, mut pages) = (0, 0);
+        for metrics in self.scans.lock().iter() {
+            for metric in metrics.clone_inner().iter() {
+                match (metric.value().name(), pruned(metric.value())) {
+                    ("row_groups_pruned_statistics" | "limit_pruned_row_groups", Some(count))
+                    | ("row_groups_pruned_dynamic_filter", Some(count)) => row_groups += count,
+                    ("page_index_pages_pruned", Some(count)) => pages += count,
+                    _ => {}
+                }
+            }
+        }
+        (row_groups, pages)
+    }
+}
+
+fn pruned(value: &MetricValue) -> Option<u64> {
+    match value {
+        MetricValue::PruningMetrics { pruning_metrics, .. } => Some(pruning_metrics.pruned() as u64),
+        MetricValue::Count { count, .. } => Some(count.value() as u64),
+        _ => None,
     }
 }

@@ -19,7 +19,7 @@ pub(crate) mod bounds;
 pub mod file;
 pub mod footer;
 pub(crate) mod key_index;
-mod lookup;
+pub(crate) mod lookup;
 pub(crate) mod physical;
 pub mod writer;
 

@@ -14,7 +14,9 @@ use kalamdb_commons::settings::ColdSettings;
 use parquet::bloom_filter::Sbbf;
 use twox_hash::XxHash64;
 
+use crate::batch::BatchColumn;
 use crate::batch::file::{BatchFile, FileMetadata};
+use crate::batch::lookup::ColumnFilters;
 
 /// A file, by a hash of storage and path that no two files share in practice.
 pub(crate) type FileKey = u128;
@@ -31,8 +33,8 @@ pub(crate) fn file_key(storage: &StorageId, path: &str) -> FileKey {
 pub(crate) enum Part {
     /// Everything parsed from the footer.
     Metadata,
-    /// The Bloom filter of a column in a row group.
-    Bloom { leaf: u32, row_group: u32 },
+    /// The Bloom filters of a column.
+    Filters(BatchColumn),
     /// The Bloom filter of a unique key of several columns, by its place in the footer.
     KeyFilter(u32),
     /// The directory of a key index, by its place in the footer.
@@ -45,6 +47,7 @@ pub(crate) enum Part {
 #[derive(Debug, Clone)]
 pub(crate) enum Held {
     Metadata(Arc<FileMetadata>),
+    Filters(Arc<ColumnFilters>),
     Filter(Arc<Sbbf>),
     Directory(Bytes),
     Ids(Arc<[i64]>),
@@ -54,6 +57,7 @@ impl Held {
     fn bytes(&self) -> usize {
         64 + match self {
             Self::Metadata(metadata) => metadata.memory_bytes(),
+            Self::Filters(filters) => filters.memory_bytes(),
             Self::Filter(filter) => filter.num_blocks() * 32,
             Self::Directory(bytes) => bytes.len(),
             Self::Ids(ids) => ids.len() * 8,

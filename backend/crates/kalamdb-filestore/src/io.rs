@@ -12,6 +12,8 @@ pub struct IoCounters {
     bytes: AtomicU64,
     bloom_tests: AtomicU64,
     bloom_negatives: AtomicU64,
+    cache_hits: AtomicU64,
+    cache_misses: AtomicU64,
 }
 
 impl IoCounters {
@@ -25,7 +27,7 @@ impl IoCounters {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Batch files whose Bloom filters were asked, counted once per value.
+    /// Questions to Bloom filters: one for each file and key of a lookup, or each file and column of a predicate.
     pub fn bloom_tests(&self) -> u64 {
         self.bloom_tests.load(Ordering::Relaxed)
     }
@@ -33,6 +35,21 @@ impl IoCounters {
     /// How many of those tests said that the value is not there.
     pub fn bloom_negatives(&self) -> u64 {
         self.bloom_negatives.load(Ordering::Relaxed)
+    }
+
+    /// Parts of batch files that were needed and in memory: footers, filters, key directories, pages of ids.
+    pub fn cache_hits(&self) -> u64 {
+        self.cache_hits.load(Ordering::Relaxed)
+    }
+
+    /// Parts of batch files that were needed and not in memory.
+    pub fn cache_misses(&self) -> u64 {
+        self.cache_misses.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cached(&self, hit: bool) {
+        let counter = if hit { &self.cache_hits } else { &self.cache_misses };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self, ranges: &[Range<u64>]) {

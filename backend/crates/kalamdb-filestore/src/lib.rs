@@ -58,8 +58,11 @@ pub mod storage;
 mod testing;
 
 pub use batch::file::BatchReader;
+pub use batch::lookup::Sought;
 pub use batch::{BatchColumn, BatchFile, BatchFooter, BatchMeta, BatchWriter, Group, KeyValues, batch_schema};
 pub use io::IoCounters;
-pub use manifest::{BatchStatistics, Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired};
+pub use manifest::{
+    BatchStatistics, ColumnStatistics, Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired,
+};
 pub use partition::PartitionSpec;
 pub use storage::{PutError, Storage, Storages, Tag};

@@ -13,4 +13,4 @@ pub mod statistics;
 pub(crate) mod validate;
 
 pub use service::{Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired};
-pub use statistics::BatchStatistics;
+pub use statistics::{BatchStatistics, ColumnStatistics};

@@ -15,7 +15,7 @@ use kalamdb_store::rows::convert::convert;
 use kalamdb_store::rows::{self, Projected, RowDecoder, key_bytes};
 
 use super::literals::column_of_literals;
-use crate::partition::lookup::{KeyQuestion, PartitionRead, Version};
+use crate::partition::lookup::{Holder, KeyQuestion, PartitionRead, Version};
 use crate::partition::view::Place;
 use crate::query::{StatementScope, arrow_error};
 use crate::stats::StatementStats;
@@ -84,8 +84,14 @@ pub(crate) async fn rows(
         NamedKey::Unique { key, columns, values } => {
             let refs: Vec<&ArrayRef> = values.iter().collect();
             let bytes = [key_bytes(&refs, 0)?];
-            let question = KeyQuestion { key: *key, columns, values, bytes: &bytes };
-            read.key_holders(&question).await?.pop().flatten()
+            let question = KeyQuestion { table, key: *key, columns, values, bytes: &bytes };
+            match read.key_holders(&question).await?.pop().flatten() {
+                Some(Holder { row, place: Some(place) }) => {
+                    let found = [(row, Version::Cold { place, deleted: false })];
+                    return fetch(scope, table, read, &found, exposure).await;
+                }
+                holder => holder.map(|holder| holder.row),
+            }
         }
     };
     let found = match row {
@@ -123,7 +129,6 @@ pub(crate) async fn fetch(
             }
             Version::Cold { deleted: true, .. } => {}
             Version::Cold { place, .. } => {
-                StatementStats::add(&scope.stats.batches_read, 1);
                 let values = cold_row(table, read, *place, &projection, &missing).await?;
                 parts.push(RecordBatch::try_new(schema.clone(), values).map_err(arrow_error)?);
             }
@@ -158,7 +163,7 @@ async fn cold_row(
             wanted.push(column);
         }
     }
-    let rows = batch.file.rows_at(&[place.position], &wanted, &read.io).await?;
+    let rows = batch.file.rows_at(&[place.position], &wanted, read.io()).await?;
     let stored = |field: &Projected| {
         let column = in_file(field)?;
         wanted.iter().position(|wanted| *wanted == column).map(|at| rows.column(at))

@@ -79,8 +79,10 @@ impl Claims {
     /// What the committed and pending rows say: who holds each claimed value.
     pub(crate) async fn holders(&self, read: &PartitionRead) -> Result<Vec<Option<RowId>>> {
         let columns = &self.key.columns;
-        let question = KeyQuestion { key: self.key.id, columns, values: &self.values, bytes: &self.bytes };
-        read.key_holders(&question).await
+        let question =
+            KeyQuestion { table: &self.table, key: self.key.id, columns, values: &self.values, bytes: &self.bytes };
+        let holders = read.key_holders(&question).await?;
+        Ok(holders.into_iter().map(|holder| holder.map(|holder| holder.row)).collect())
     }
 
     /// The locks on the claimed values.

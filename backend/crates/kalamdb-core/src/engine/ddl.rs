@@ -277,8 +277,8 @@ impl Engine {
     ) -> Result<()> {
         for partition in self.partitions().of(table.incarnation) {
             let view = partition.view_at(scope.point.through(), self.cold()).await?;
-            let (point, io) = (scope.point.clone(), scope.stats.io.clone());
-            let read = PartitionRead { partition, point, view, pending: None, io };
+            let (point, stats) = (scope.point.clone(), scope.stats.clone());
+            let read = PartitionRead { partition, point, view, pending: None, stats };
             let plan = self.scan_plan(scope, table, read, column)?;
             let mut batches = crate::query::stream::run(scope, &plan).await?;
             while let Some(batch) = batches.next().await {

@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use datafusion::logical_expr::LogicalPlanBuilder;
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use futures::StreamExt;
 use kalamdb_commons::ids::NamespaceId;
 use kalamdb_commons::schema::{Actor, Role, Table};
@@ -25,7 +24,7 @@ use crate::catalog::ddl::is_ddl;
 use crate::commit::readers::ReadPoint;
 use crate::dml::{self, Affected, Dml, Transaction};
 use crate::query::scope::Access;
-use crate::query::{self, StatementScope, plan_error};
+use crate::query::{self, StatementScope, arrow_error};
 use crate::stats::StatementStats;
 
 /// A request being carried out.
@@ -215,13 +214,15 @@ impl Execution {
         let mut query = *query;
         self.engine.constants(self.actor(), &self.request.params).apply(&mut query)?;
         let scope = self.scope(stats);
-        let plan = self.engine.planner().plan(&scope, query).await?;
-        let plan = LogicalPlanBuilder::from(plan)
-            .explain(verbose, analyze)
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(|error| plan_error(error, "EXPLAIN"))?;
+        let plan = self.engine.planner().explanation(&scope, query, verbose, analyze).await?;
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
-        let batches = query::stream::run(&scope, &plan).await?;
+        let mut batches = query::stream::run(&scope, &plan).await?;
+        if analyze {
+            let (schema, stats) = (schema.clone(), stats.clone());
+            // Made when everything before it has been read.
+            let receipt = futures::stream::once(async move { receipt(&schema, &stats) });
+            batches = batches.chain(receipt).boxed();
+        }
         let flags = flags_of(&schema, None);
         Ok(OutcomeResult::Rows(Rows { schema, flags, batches, stats: stats.clone() }))
     }
@@ -349,6 +350,16 @@ fn in_memory(batch: RecordBatch, stats: &Arc<StatementStats>) -> Rows {
     let schema = batch.schema();
     let flags = flags_of(&schema, None);
     Rows { schema, flags, batches: futures::stream::once(async { Ok(batch) }).boxed(), stats: stats.clone() }
+}
+
+/// What a statement has cost, as one more row of EXPLAIN ANALYZE: a line for each counter.
+fn receipt(schema: &SchemaRef, stats: &StatementStats) -> Result<RecordBatch> {
+    let counted = serde_json::to_value(stats.snapshot()).map_err(|error| Error::internal(error.to_string()))?;
+    let counted = counted.as_object().into_iter().flatten();
+    let lines: Vec<String> = counted.map(|(name, value)| format!("{name}: {value}")).collect();
+    let texts = ["Statistics".to_owned(), lines.join("\n")];
+    let columns = texts.map(|text| Arc::new(StringArray::from(vec![text])) as ArrayRef).to_vec();
+    RecordBatch::try_new(schema.clone(), columns).map_err(arrow_error)
 }
 
 /// The one table that a query reads, if it is one: its columns are then known by name.

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt64Array};
+use arrow::array::{Array, ArrayRef, UInt64Array};
+use arrow::compute::sort;
 use bytes::Bytes;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::{ColumnId, CommitTime, RowId};
-use kalamdb_filestore::IoCounters;
+use kalamdb_commons::schema::Table;
+use kalamdb_filestore::{IoCounters, KeyValues};
 use kalamdb_store::keys::{self, UniqueEntry};
 use kalamdb_store::rows;
 use roaring::RoaringBitmap;
@@ -18,6 +20,7 @@ use super::view::{ColdView, Place};
 use crate::commit::KeyValue;
 use crate::commit::readers::ReadPoint;
 use crate::dml::writes::PartitionWrites;
+use crate::stats::StatementStats;
 
 /// The newest version of a row that a reader sees, deletions included.
 #[derive(Debug, Clone)]
@@ -48,11 +51,13 @@ pub(crate) struct PartitionRead {
     /// The reader's own writes.
     pub(crate) pending: Option<Arc<PartitionWrites>>,
     /// Counts what is read for it.
-    pub(crate) io: Arc<IoCounters>,
+    pub(crate) stats: Arc<StatementStats>,
 }
 
 /// The values that a unique key is asked for: its columns, each an array with one value per question.
 pub(crate) struct KeyQuestion<'a> {
+    /// The table that has it.
+    pub(crate) table: &'a Table,
     /// The key's number.
     pub(crate) key: u32,
     /// Its columns.
@@ -63,7 +68,21 @@ pub(crate) struct KeyQuestion<'a> {
     pub(crate) bytes: &'a [Option<Vec<u8>>],
 }
 
+/// A live row that holds a value of a unique key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// The row.
+    pub(crate) row: RowId,
+    /// Where its newest version lies, if that is in the cold tier.
+    pub(crate) place: Option<Place>,
+}
+
 impl PartitionRead {
+    /// Counts what is read from the cold tier.
+    pub(crate) fn io(&self) -> &Arc<IoCounters> {
+        &self.stats.io
+    }
+
     /// The provisional `_updated` of the reader's own pending writes: just after the moment that it reads.
     pub(crate) fn provisional(&self) -> CommitTime {
         CommitTime(self.point.through().0 + 1)
@@ -91,7 +110,7 @@ impl PartitionRead {
             return Ok(versions);
         }
         let cold_rows: Vec<RowId> = cold_at.iter().map(|at| rows[*at]).collect();
-        for (at, place) in cold_at.into_iter().zip(self.view.locate(&cold_rows, &self.io).await?) {
+        for (at, place) in cold_at.into_iter().zip(self.view.find(&cold_rows, &self.stats).await?) {
             versions[at] = place.map(|place| Version::Cold { place, deleted: self.is_tombstone(place) });
         }
         Ok(versions)
@@ -107,14 +126,14 @@ impl PartitionRead {
     }
 
     /// Which live row holds each of the asked values of a unique key.
-    pub(crate) async fn key_holders(&self, question: &KeyQuestion<'_>) -> Result<Vec<Option<RowId>>> {
+    pub(crate) async fn key_holders(&self, question: &KeyQuestion<'_>) -> Result<Vec<Option<Holder>>> {
         let mut holders = vec![None; question.bytes.len()];
         let mut open = Vec::new();
         for (at, bytes) in question.bytes.iter().enumerate() {
             let Some(bytes) = bytes else { continue };
             let key = KeyValue { key: question.key, bytes: bytes.clone() };
             match self.pending.as_ref().and_then(|pending| pending.holder(&key)) {
-                Some(holder) => holders[at] = holder,
+                Some(holder) => holders[at] = holder.map(|row| Holder { row, place: None }),
                 None => open.push(at),
             }
         }
@@ -128,7 +147,7 @@ impl PartitionRead {
         &self,
         question: &KeyQuestion<'_>,
         open: Vec<usize>,
-        holders: &mut [Option<RowId>],
+        holders: &mut [Option<Holder>],
     ) -> Result<Vec<usize>> {
         let space = self.partition.keys();
         let asked = open.iter().filter_map(|at| question.bytes[*at].as_ref());
@@ -140,7 +159,7 @@ impl PartitionRead {
             match entry {
                 Some(entry) if entry.updated > self.view.flushed_through() => {
                     // A pending change of the holder that keeps the key has said so in `holder` already.
-                    holders[at] = Some(entry.row_id);
+                    holders[at] = Some(Holder { row: entry.row_id, place: None });
                 }
                 _ => still_open.push(at),
             }
@@ -152,33 +171,75 @@ impl PartitionRead {
         &self,
         question: &KeyQuestion<'_>,
         open: &[usize],
-        holders: &mut [Option<RowId>],
+        holders: &mut [Option<Holder>],
     ) -> Result<()> {
-        if open.is_empty() || self.view.batches().is_empty() {
+        let batches = self.view.batches();
+        if open.is_empty() || batches.is_empty() {
             return Ok(());
         }
-        let values = take_rows(question.values, open)?;
-        // A dead row holds nothing, so every batch is asked.
-        for batch in self.view.batches().iter().rev() {
-            let found = batch.file.find_keys(question.columns, &values, &self.io).await?;
-            let alive: Vec<(usize, u32)> = found
-                .into_iter()
-                .filter(|(_, position)| !batch.superseded.contains(*position) && !batch.tombstones.contains(*position))
-                .collect();
-            if alive.is_empty() {
-                continue;
+        let keys = KeyValues::new(&take_rows(question.values, open)?)?;
+        let candidates = self.batches_in_range(question, open)?;
+        StatementStats::add(&self.stats.batches_considered, batches.len() as u64);
+        StatementStats::add(&self.stats.batches_pruned_by_manifest, (batches.len() - candidates.len()) as u64);
+        let mut unanswered = open.len();
+        // A dead row holds nothing: every batch is asked until all questions have an answer.
+        for index in candidates.into_iter().rev() {
+            if unanswered == 0 {
+                break;
             }
-            let positions: RoaringBitmap = alive.iter().map(|(_, position)| *position).collect();
-            let rows = batch.ids_at(&positions, &self.io).await?;
-            let row_at: HashMap<u32, RowId> = positions.iter().zip(rows).collect();
-            for (asked, position) in alive {
-                let row = row_at[&position];
-                if !self.is_replaced(row).await? {
-                    holders[open[asked]] = Some(row);
-                }
+            let Some(found) = batches[index].file.find_prepared(question.columns, &keys, self.io()).await? else {
+                StatementStats::add(&self.stats.batches_pruned_by_bloom_filter, 1);
+                continue;
+            };
+            StatementStats::add(&self.stats.batches_read, 1);
+            for (asked, holder) in self.living(index, found).await? {
+                let answer = &mut holders[open[asked]];
+                unanswered -= usize::from(answer.is_none());
+                *answer = Some(holder);
             }
         }
         Ok(())
+    }
+
+    /// The batches whose ranges allow one of the asked values in each of the key's columns.
+    fn batches_in_range(&self, question: &KeyQuestion<'_>, open: &[usize]) -> Result<Vec<usize>> {
+        // A key is added to a table without live rows only: whatever is older than its columns is dead.
+        let has_columns = |batch: &usize| {
+            let columns = question.table.columns_at(self.view.batches()[*batch].entry.schema_version);
+            columns.is_none_or(|columns| question.columns.iter().all(|id| columns.iter().any(|had| had.id == *id)))
+        };
+        let mut kept: Vec<usize> = (0..self.view.batches().len()).filter(has_columns).collect();
+        let Some(statistics) = self.view.statistics() else { return Ok(kept) };
+        for (id, values) in question.columns.iter().zip(take_rows(question.values, open)?) {
+            let Some(column) = question.table.column_by_id(*id) else { continue };
+            let ranges = statistics.column(*id, column.column_type, &question.table.versions, None);
+            let Some(ranges) = ranges.filter(|ranges| ranges.mins.data_type() == values.data_type()) else { continue };
+            let sorted = sort(&values, None).map_err(crate::query::arrow_error)?;
+            let may_hold = ranges.may_hold(&sorted).map_err(crate::query::arrow_error)?;
+            kept.retain(|batch| may_hold.value(*batch));
+        }
+        Ok(kept)
+    }
+
+    /// Those of the rows found in a batch that are alive: which question each answers, and the row.
+    async fn living(&self, index: usize, found: Vec<(usize, u32)>) -> Result<Vec<(usize, Holder)>> {
+        let batch = &self.view.batches()[index];
+        let is_dead = |position: u32| batch.superseded.contains(position) || batch.tombstones.contains(position);
+        let alive: Vec<(usize, u32)> = found.into_iter().filter(|(_, position)| !is_dead(*position)).collect();
+        if alive.is_empty() {
+            return Ok(Vec::new());
+        }
+        let positions: RoaringBitmap = alive.iter().map(|(_, position)| *position).collect();
+        let rows = batch.ids_at(&positions, self.io()).await?;
+        let row_at: HashMap<u32, RowId> = positions.iter().zip(rows).collect();
+        let mut living = Vec::new();
+        for (asked, position) in alive {
+            let row = row_at[&position];
+            if !self.is_replaced(row).await? {
+                living.push((asked, Holder { row, place: Some(Place { batch: index, position }) }));
+            }
+        }
+        Ok(living)
     }
 
     /// Whether a hot or pending version replaces the cold one.

@@ -16,6 +16,7 @@ use kalamdb_store::keys::PartitionRecord;
 use roaring::RoaringBitmap;
 
 use super::Partition;
+use crate::stats::StatementStats;
 
 /// A batch of a view.
 #[derive(Debug, Clone)]
@@ -97,7 +98,18 @@ impl ColdView {
 
     /// Where the newest cold version of each row lies. `rows` must be sorted; the answer is parallel to it.
     pub(crate) async fn locate(&self, rows: &[RowId], io: &Arc<IoCounters>) -> Result<Vec<Option<Place>>> {
-        locate(&self.batches, rows, io).await
+        Ok(locate(&self.batches, rows, io).await?.0)
+    }
+
+    /// The same for a statement that looks the rows up.
+    pub(crate) async fn find(&self, rows: &[RowId], stats: &StatementStats) -> Result<Vec<Option<Place>>> {
+        let in_range = |batch: &&ColdBatch| rows.iter().any(|row| batch.may_hold(*row));
+        let candidates = self.batches.iter().filter(in_range).count();
+        let (places, asked) = locate(&self.batches, rows, &stats.io).await?;
+        StatementStats::add(&stats.batches_considered, self.batches.len() as u64);
+        StatementStats::add(&stats.batches_pruned_by_manifest, (self.batches.len() - candidates) as u64);
+        StatementStats::add(&stats.batches_read, asked);
+        Ok(places)
     }
 
     /// The positions of each batch that hot versions killed, for a reader at `through`.
@@ -146,7 +158,9 @@ impl ColdView {
     }
 }
 
-async fn locate(batches: &[ColdBatch], rows: &[RowId], io: &Arc<IoCounters>) -> Result<Vec<Option<Place>>> {
+/// Where the newest version of each row lies in some batches, and how many of them were asked.
+async fn locate(batches: &[ColdBatch], rows: &[RowId], io: &Arc<IoCounters>) -> Result<(Vec<Option<Place>>, u64)> {
+    let mut asked_batches = 0;
     let mut places = vec![None; rows.len()];
     let mut left: Vec<usize> = (0..rows.len()).collect();
     for (index, batch) in batches.iter().enumerate().rev() {
@@ -157,13 +171,14 @@ async fn locate(batches: &[ColdBatch], rows: &[RowId], io: &Arc<IoCounters>) -> 
         if asked.is_empty() {
             continue;
         }
+        asked_batches += 1;
         let ids: Vec<RowId> = asked.iter().map(|at| rows[*at]).collect();
         for (at, position) in asked.iter().zip(batch.file.positions_of_ids(&ids, io).await?) {
             places[*at] = position.map(|position| Place { batch: index, position });
         }
         left.retain(|at| places[*at].is_none());
     }
-    Ok(places)
+    Ok((places, asked_batches))
 }
 
 /// Makes views: the way to the cold tier.
@@ -234,7 +249,7 @@ impl ColdTier {
         if batch.entry.superseding_count > 0 {
             let footer = batch.file.footer(&self.io).await?;
             let rows = batch.ids_at(&footer.superseding, &self.io).await?;
-            for (row, place) in rows.iter().zip(locate(batches, &rows, &self.io).await?) {
+            for (row, place) in rows.iter().zip(locate(batches, &rows, &self.io).await?.0) {
                 let place = place.ok_or_else(|| {
                     Error::corrupt(format!(
                         "row {row} of {} replaces an older version that no earlier batch holds",

@@ -19,8 +19,8 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
@@ -73,12 +73,29 @@ impl Planner {
 
     /// Plans a query whose relations are marked already.
     pub(crate) async fn plan_marked(&self, scope: &StatementScope, query: Query) -> Result<LogicalPlan> {
+        let plan = self.logical(scope, query).await?;
+        self.state.optimize(&plan).map_err(|error| plan_error(error, "planning"))
+    }
+
+    /// The plan of EXPLAIN of a query whose constants have been filled in: run, it says how the query is carried out.
+    pub(crate) async fn explanation(
+        &self,
+        scope: &StatementScope,
+        mut query: Query,
+        verbose: bool,
+        analyze: bool,
+    ) -> Result<LogicalPlan> {
+        prepare::mark_exposed(&mut query);
+        let plan = self.logical(scope, query).await?;
+        let explained = LogicalPlanBuilder::from(plan).explain(verbose, analyze).and_then(LogicalPlanBuilder::build);
+        // Optimised as a whole: the plan of an EXPLAIN that was not optimised has no physical part.
+        explained.and_then(|plan| self.state.optimize(&plan)).map_err(|error| plan_error(error, "EXPLAIN"))
+    }
+
+    async fn logical(&self, scope: &StatementScope, query: Query) -> Result<LogicalPlan> {
         let sources = Sources::resolve(self, scope, &query).await?;
         let planner = SqlToRel::new_with_options(&sources, self.parser_options());
-        let plan = planner
-            .sql_statement_to_plan(Statement::Query(Box::new(query)))
-            .map_err(|error| plan_error(error, "planning"))?;
-        self.state.optimize(&plan).map_err(|error| plan_error(error, "planning"))
+        planner.sql_statement_to_plan(Statement::Query(Box::new(query))).map_err(|error| plan_error(error, "planning"))
     }
 
     fn parser_options(&self) -> ParserOptions {

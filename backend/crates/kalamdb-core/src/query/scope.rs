@@ -95,6 +95,6 @@ impl StatementScope {
         let view = partition.view_at(self.point.through(), self.engine.cold()).await?;
         let pending =
             self.writes.as_ref().and_then(|writes| writes.of(partition.id())).map(|own| Arc::new(own.clone()));
-        Ok(PartitionRead { partition, point: self.point.clone(), view, pending, io: self.stats.io.clone() })
+        Ok(PartitionRead { partition, point: self.point.clone(), view, pending, stats: self.stats.clone() })
     }
 }

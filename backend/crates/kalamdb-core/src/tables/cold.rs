@@ -2,7 +2,7 @@
 //! selections that mask dead positions.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
@@ -18,7 +18,16 @@ use crate::stats::StatementStats;
 /// Makes readers of batch files that a scan attached to its [`PartitionedFile`]s.
 #[derive(Debug)]
 pub(super) struct BatchReaders {
-    pub(super) stats: Arc<StatementStats>,
+    stats: Arc<StatementStats>,
+    /// Done when the scan's metrics are known to the statement's counters.
+    counted: Once,
+}
+
+impl BatchReaders {
+    /// Readers for one scan.
+    pub(super) fn new(stats: Arc<StatementStats>) -> Self {
+        Self { stats, counted: Once::new() }
+    }
 }
 
 impl ParquetFileReaderFactory for BatchReaders {
@@ -27,11 +36,12 @@ impl ParquetFileReaderFactory for BatchReaders {
         _partition_index: usize,
         file: PartitionedFile,
         _metadata_size_hint: Option<usize>,
-        _metrics: &ExecutionPlanMetricsSet,
+        metrics: &ExecutionPlanMetricsSet,
     ) -> DataFusionResult<Box<dyn AsyncFileReader + Send>> {
         let Some(batch) = file.extension::<AttachedBatch>() else {
             return Err(DataFusionError::Internal("a scanned file has no batch attached".to_owned()));
         };
+        self.counted.call_once(|| self.stats.scan(metrics));
         Ok(Box::new(batch.0.reader(&self.stats.io)))
     }
 }

@@ -69,7 +69,6 @@ impl HotScan {
     async fn page(&self, start: Bytes) -> Result<(Option<RecordBatch>, Option<Bytes>)> {
         let end = keys::prefix_end(&self.start());
         let page = self.read.point.snapshot().scan(&start, &end, SCAN_PAGE_ENTRIES, SCAN_PAGE_BYTES).await?;
-        StatementStats::add(&self.stats.hot_rows_read, page.entries.len() as u64);
         let mut decoder = RowDecoder::new(&self.table, self.projection.clone(), &self.missing, page.entries.len())?;
         let flushed = self.read.view.flushed_through();
         for (key, value) in &page.entries {
@@ -84,6 +83,7 @@ impl HotScan {
             decoder.push(row, value)?;
         }
         let batch = if decoder.is_empty() { None } else { Some(decoder.finish()?) };
+        StatementStats::add(&self.stats.hot_rows_read, batch.as_ref().map_or(0, |batch| batch.num_rows() as u64));
         Ok((batch, page.next))
     }
 

@@ -3,6 +3,7 @@
 mod cold;
 mod hot;
 pub(crate) mod provider;
+mod pruning;
 
 pub(crate) use hot::Missing;
 pub(crate) use provider::{Exposure, PartitionTable, exposed};

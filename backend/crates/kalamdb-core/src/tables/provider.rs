@@ -5,17 +5,15 @@
 //! the manifest proves irrelevant are not opened, those with every row dead are skipped, and `COUNT(*)` folds to
 //! arithmetic because the statistics count live rows only.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array};
 use arrow::compute::CastOptions;
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Column as ColumnName, DFSchema, ScalarValue, Statistics};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue, Statistics};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
@@ -27,25 +25,24 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column as ColumnExpr, Literal};
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_expr::{PhysicalExpr, conjunction_opt, split_conjunction};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::union::UnionExec;
+use kalamdb_commons::clock::Stopwatch;
 use kalamdb_commons::ids::{ColumnId, SchemaVersion};
-use kalamdb_commons::manifest::Batch;
 use kalamdb_commons::schema::{Columns, Table};
-use kalamdb_commons::system_columns::{ID, SEQ, SystemColumns, UPDATED};
+use kalamdb_commons::system_columns::SystemColumns;
 use kalamdb_commons::types::SchemaRef;
-use kalamdb_filestore::BatchStatistics;
 use kalamdb_store::rows::Projected;
 use roaring::RoaringBitmap;
 
 use super::cold::{AttachedBatch, BatchReaders, live_rows};
 use super::hot::{HotScan, HotStream, Missing};
+use super::pruning::{Pruning, breaks_order, keeps_order};
 use crate::partition::lookup::PartitionRead;
 use crate::partition::view::ColdBatch;
 use crate::stats::StatementStats;
@@ -124,41 +121,69 @@ impl PartitionTable {
 
     async fn cold_plans(&self, wanted: &Wanted<'_>) -> DataFusionResult<Vec<Arc<dyn ExecutionPlan>>> {
         let batches = self.read.view.batches();
-        StatementStats::add(&self.stats.batches_considered, batches.len() as u64);
-        if batches.is_empty() {
-            return Ok(Vec::new());
-        }
-        let dead = self.dead_positions().await.map_err(external)?;
-        let kept = self.prune(wanted.predicate)?;
+        let kept = self.batches_to_read(wanted.predicate).await.map_err(external)?;
         let mut by_version: Vec<VersionFiles> = Vec::new();
-        let mut read = 0;
-        for (at, batch) in batches.iter().enumerate() {
-            let live = batch.entry.row_count - dead[at].len();
-            if !kept[at] || live == 0 {
-                continue;
-            }
-            read += 1;
-            let file = scanned_file(batch, &dead[at]);
+        for (batch, dead) in batches.iter().zip(&kept).filter_map(|(batch, dead)| Some((batch, dead.as_ref()?))) {
+            let file = scanned_file(batch, dead);
             let version = batch.entry.schema_version;
+            let live_rows = (batch.entry.row_count - dead.len()) as usize;
             match by_version.iter_mut().find(|of| of.version == version) {
                 Some(of) => {
                     of.files.push(file);
-                    of.live_rows += live as usize;
+                    of.live_rows += live_rows;
                 }
-                None => by_version.push(VersionFiles { version, files: vec![file], live_rows: live as usize }),
+                None => by_version.push(VersionFiles { version, files: vec![file], live_rows }),
             }
         }
-        let pruned = kept.iter().filter(|kept| !**kept).count() as u64;
-        StatementStats::add(&self.stats.batches_pruned_by_manifest, pruned);
-        StatementStats::add(&self.stats.batches_read, read);
         by_version.into_iter().map(|files| self.version_plan(files, wanted)).collect()
     }
 
-    /// The dead positions of each batch for this reader.
-    async fn dead_positions(&self) -> kalamdb_commons::Result<Vec<Arc<RoaringBitmap>>> {
+    /// For each batch of the view that has to be read, its dead positions.
+    async fn batches_to_read(
+        &self,
+        predicate: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> kalamdb_commons::Result<Vec<Option<Arc<RoaringBitmap>>>> {
+        let batches = self.read.view.batches();
+        let (stats, watch) = (&self.stats, Stopwatch::start());
+        let pruning = predicate.map(|predicate| Pruning {
+            table: &self.table,
+            schema: &self.schema,
+            read: &self.read,
+            missing: &self.missing,
+            predicate,
+        });
+        let mut kept = match &pruning {
+            Some(pruning) => pruning.by_manifest(),
+            None => vec![true; batches.len()],
+        };
+        let left = |kept: &[bool]| kept.iter().filter(|kept| **kept).count() as u64;
+        StatementStats::add_time(&stats.manifest_pruning_ns, &watch);
+        StatementStats::add(&stats.batches_considered, batches.len() as u64);
+        StatementStats::add(&stats.batches_pruned_by_manifest, batches.len() as u64 - left(&kept));
+        let dead = self.dead_positions(&kept).await?;
+        let before = left(&kept);
+        for ((batch, dead), kept) in batches.iter().zip(&dead).zip(&mut kept) {
+            *kept &= dead.len() < batch.entry.row_count;
+        }
+        StatementStats::add(&stats.batches_without_live_rows, before - left(&kept));
+        if let Some(pruning) = &pruning {
+            let watch = Stopwatch::start();
+            let denied = pruning.by_filters(&mut kept).await?;
+            StatementStats::add_time(&stats.bloom_pruning_ns, &watch);
+            StatementStats::add(&stats.batches_pruned_by_bloom_filter, denied);
+        }
+        StatementStats::add(&stats.batches_read, left(&kept));
+        Ok(dead.into_iter().zip(kept).map(|(dead, kept)| kept.then_some(dead)).collect())
+    }
+
+    /// The dead positions of those batches that are `kept`, for this reader.
+    async fn dead_positions(&self, kept: &[bool]) -> kalamdb_commons::Result<Vec<Arc<RoaringBitmap>>> {
         let view = &self.read.view;
-        let mut dead = view.killed_at(&self.read.partition, self.read.point.through(), &self.read.io).await?;
-        for (dead, batch) in dead.iter_mut().zip(view.batches()) {
+        if !kept.contains(&true) {
+            return Ok(vec![Arc::default(); kept.len()]);
+        }
+        let mut dead = view.killed_at(&self.read.partition, self.read.point.through(), self.read.io()).await?;
+        for ((dead, batch), _) in dead.iter_mut().zip(view.batches()).zip(kept).filter(|(_, kept)| **kept) {
             for more in [Some(&batch.superseded), (!self.exposure.deleted_rows).then_some(&batch.tombstones)] {
                 let Some(more) = more.filter(|more| !more.is_empty()) else { continue };
                 if dead.is_empty() {
@@ -171,23 +196,11 @@ impl PartitionTable {
         if let Some(pending) = &self.read.pending {
             let replaced = pending.rows().filter(|change| change.replaces.is_some());
             let replaced: Vec<_> = replaced.map(|change| change.row).collect();
-            for place in view.locate(&replaced, &self.read.io).await?.into_iter().flatten() {
+            for place in view.locate(&replaced, self.read.io()).await?.into_iter().flatten() {
                 Arc::make_mut(&mut dead[place.batch]).insert(place.position);
             }
         }
         Ok(dead)
-    }
-
-    /// Which batches the manifest cannot rule out.
-    fn prune(&self, predicate: Option<&Arc<dyn PhysicalExpr>>) -> DataFusionResult<Vec<bool>> {
-        let count = self.read.view.batches().len();
-        let (Some(predicate), Some(statistics)) = (predicate, self.read.view.statistics()) else {
-            return Ok(vec![true; count]);
-        };
-        let builder = PruningPredicateBuilder::new().with_file_schema(self.schema.clone());
-        // No predicate means that nothing of it says anything about ranges.
-        let Some(pruning) = builder.build(predicate.clone()) else { return Ok(vec![true; count]) };
-        pruning.prune(&ManifestStatistics { table: &self.table, statistics, count })
     }
 
     fn version_plan(&self, of: VersionFiles, wanted: &Wanted<'_>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
@@ -202,13 +215,16 @@ impl PartitionTable {
         let mut global = wanted.state.config_options().execution.parquet.clone();
         // Row-group filters would be read anew for each query; keys have filters of ours in memory.
         global.bloom_filter_on_read = false;
+        let converts =
+            outputs.iter().any(|output| matches!(output, Output::File { cast: Some(to), .. } if breaks_order(to)));
+        if converts || wanted.predicate.is_some_and(|predicate| !keeps_order(predicate)) {
+            // The whole filter reaches the scan later, with the casts of which ranges say nothing.
+            (global.pruning, global.enable_page_index) = (false, false);
+        }
         let mut source = ParquetSource::new(file_schema.clone())
             .with_table_parquet_options(TableParquetOptions { global, ..Default::default() })
-            .with_parquet_file_reader_factory(Arc::new(BatchReaders { stats: self.stats.clone() }));
-        if let Some(predicate) = wanted.predicate.filter(|_| of.version == self.table.version)
-            && let Ok(predicate) =
-                datafusion::physical_expr::utils::reassign_expr_columns(predicate.clone(), &file_schema)
-        {
+            .with_parquet_file_reader_factory(Arc::new(BatchReaders::new(self.stats.clone())));
+        if let Some(predicate) = wanted.predicate.and_then(|predicate| self.in_file(predicate, columns, &file_schema)) {
             source = source.with_predicate(predicate);
         }
         let mut statistics = Statistics::new_unknown(&file_schema);
@@ -220,6 +236,32 @@ impl PartitionTable {
             .build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
         self.project(scan, &outputs, wanted.projection, &needed, &file_schema)
+    }
+
+    /// What of a predicate can be said in the columns of a file.
+    fn in_file(
+        &self,
+        predicate: &Arc<dyn PhysicalExpr>,
+        columns: &Columns,
+        file_schema: &SchemaRef,
+    ) -> Option<Arc<dyn PhysicalExpr>> {
+        let retyped = || DataFusionError::Plan("a column had another type".to_owned());
+        let column = |node: Arc<dyn PhysicalExpr>| {
+            let Some(column) = node.downcast_ref::<ColumnExpr>() else { return Ok(Transformed::no(node)) };
+            let field = *self.fields.get(column.index()).ok_or_else(retyped)?;
+            let stored = |at: usize| Arc::new(ColumnExpr::new(file_schema.field(at).name(), at));
+            Ok(Transformed::yes(match self.output(field, columns) {
+                Output::File { at, cast: None } => stored(at) as Arc<dyn PhysicalExpr>,
+                Output::File { at, cast: Some(to) } if field == Projected::Seq => {
+                    Arc::new(CastExpr::new(stored(at), to, None))
+                }
+                Output::File { .. } => return Err(retyped()),
+                Output::Constant(value) => Arc::new(Literal::new(value)),
+            }))
+        };
+        let parts = split_conjunction(predicate).into_iter().filter(|part| keeps_order(part));
+        let said = parts.filter_map(|part| Arc::clone(part).transform_down(column).data().ok());
+        conjunction_opt(said)
     }
 
     fn output(&self, field: Projected, columns: &Columns) -> Output {
@@ -360,64 +402,6 @@ fn grouped(files: Vec<PartitionedFile>, target: usize) -> Vec<FileGroup> {
         groups[at % count].push(file);
     }
     groups.into_iter().map(FileGroup::new).collect()
-}
-
-/// A view's statistics as DataFusion's pruning asks for them.
-struct ManifestStatistics<'a> {
-    table: &'a Table,
-    statistics: &'a BatchStatistics,
-    count: usize,
-}
-
-impl ManifestStatistics<'_> {
-    fn of(&self, bound: impl Fn(&Batch) -> Option<i64>) -> ArrayRef {
-        Arc::new((0..self.count).map(|place| bound(self.statistics.batch(place))).collect::<Int64Array>())
-    }
-
-    fn bounds(&self, column: &ColumnName) -> Option<(ArrayRef, ArrayRef, Option<ArrayRef>)> {
-        if column.name == ID {
-            return Some((self.of(|batch| Some(batch.min_id?.0)), self.of(|batch| Some(batch.max_id?.0)), None));
-        }
-        if column.name == UPDATED || column.name == SEQ {
-            let (mins, maxes) =
-                (self.of(|batch| Some(batch.min_updated?.0)), self.of(|batch| Some(batch.max_updated?.0)));
-            if column.name == SEQ {
-                return Some((mins, maxes, None));
-            }
-            let time = SystemColumns::updated_field().data_type().clone();
-            let as_time = |array: ArrayRef| arrow::compute::cast(&array, &time).ok();
-            return Some((as_time(mins)?, as_time(maxes)?, None));
-        }
-        let known = self.table.column(&column.name)?;
-        let ranges = self.statistics.column(known.id, known.column_type, &self.table.versions)?;
-        Some((ranges.mins, ranges.maxes, Some(ranges.null_counts)))
-    }
-}
-
-impl PruningStatistics for ManifestStatistics<'_> {
-    fn min_values(&self, column: &ColumnName) -> Option<ArrayRef> {
-        self.bounds(column).map(|(min, ..)| min)
-    }
-
-    fn max_values(&self, column: &ColumnName) -> Option<ArrayRef> {
-        self.bounds(column).map(|(_, max, _)| max)
-    }
-
-    fn num_containers(&self) -> usize {
-        self.count
-    }
-
-    fn null_counts(&self, column: &ColumnName) -> Option<ArrayRef> {
-        self.bounds(column).and_then(|(.., nulls)| nulls)
-    }
-
-    fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(self.statistics.row_counts().clone()))
-    }
-
-    fn contained(&self, _column: &ColumnName, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
-    }
 }
 
 #[async_trait]

@@ -16,7 +16,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 use kalamdb_commons::manifest;
-use kalamdb_commons::types::SchemaRef;
+use kalamdb_commons::schema::Column;
+use kalamdb_commons::types::{ColumnType, SchemaRef};
 use kalamdb_commons::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
@@ -232,7 +233,7 @@ impl BatchFile {
 
     /// Everything parsed from the footer, from the cache or the file.
     pub(super) async fn parsed(&self, counters: &IoCounters) -> Result<Arc<FileMetadata>> {
-        if let Some(Held::Metadata(metadata)) = self.storage.caches.get(self.key, Part::Metadata) {
+        if let Some(Held::Metadata(metadata)) = self.held(Part::Metadata, counters) {
             return Ok(metadata);
         }
         let parquet = match self.load(PageIndexPolicy::Required, counters).await {
@@ -243,6 +244,13 @@ impl BatchFile {
         self.check_entry(&metadata.footer)?;
         self.storage.caches.put(self.key, Part::Metadata, Held::Metadata(Arc::clone(&metadata)));
         Ok(metadata)
+    }
+
+    /// A part of the file, if it is in memory.
+    pub(super) fn held(&self, part: Part, counters: &IoCounters) -> Option<Held> {
+        let held = self.storage.caches.get(self.key, part);
+        counters.cached(held.is_some());
+        held
     }
 
     /// An object store reports a range beyond the end of a file as a failed read: a file that was cut short is damaged.
@@ -272,6 +280,8 @@ impl BatchFile {
             return Err(failure::corrupt(&self.path, "its footer points outside of the file"));
         }
         let footer = self.parse_footer(&parquet)?;
+        let parquet =
+            without_ranges_of(&unordered_columns(&footer), parquet).map_err(|error| self.unreadable(error))?;
         let parquet = Arc::new(parquet);
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let arrow = ArrowReaderMetadata::try_new(Arc::clone(&parquet), options);
@@ -482,6 +492,47 @@ fn lies_within(parquet: &ParquetMetaData, file_bytes: u64) -> bool {
                     && pages.iter().all(|page| within(page.offset, page.compressed_page_size.into()))
             })
     })
+}
+
+/// The places of floating-point columns that may hold NaN: those whose range the file does not know though they have
+/// values.
+fn unordered_columns(footer: &BatchFooter) -> Vec<usize> {
+    let entry = &footer.about.entry;
+    let is_float = |column: &&Column| matches!(column.column_type, ColumnType::Float | ColumnType::Double);
+    let unordered = |column: &&Column| {
+        let range = entry.columns.get(&column.id);
+        range.is_none_or(|range| range.min.is_none() && range.max.is_none() && range.null_count < entry.row_count)
+    };
+    let columns = footer.about.columns.iter().filter(is_float).filter(unordered);
+    columns.filter_map(|column| footer.column_index(BatchColumn::Column(column.id))).collect()
+}
+
+/// Forgets Parquet's ranges of some columns. Parquet leaves NaN out of them, and a comparison puts it above every
+/// number: by such a range, pages and row groups that hold it would be skipped.
+fn without_ranges_of(columns: &[usize], parquet: ParquetMetaData) -> Result<ParquetMetaData, ParquetError> {
+    if columns.is_empty() {
+        return Ok(parquet);
+    }
+    let mut builder = parquet.into_builder();
+    let mut groups = Vec::new();
+    for group in builder.take_row_groups() {
+        let mut chunks = group.columns().to_vec();
+        for column in columns {
+            if let Some(chunk) = chunks.get_mut(*column) {
+                *chunk = chunk.clone().into_builder().clear_statistics().build()?;
+            }
+        }
+        groups.push(group.into_builder().set_column_metadata(chunks).build()?);
+    }
+    let mut index = builder.take_column_index();
+    for pages in index.iter_mut().flatten() {
+        for column in columns {
+            if let Some(pages) = pages.get_mut(*column) {
+                *pages = ColumnIndexMetaData::NONE;
+            }
+        }
+    }
+    Ok(builder.set_row_groups(groups).set_column_index(index).build())
 }
 
 /// The pages of the first column, from its page indexes; `None` if these contradict the row groups.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type};
 use bytes::Bytes;
 use kalamdb_commons::ids::{ColumnId, RowId};
 use kalamdb_commons::{Error, Result};
@@ -32,6 +32,66 @@ const PAGES_BEFORE_BLOOM: usize = 2;
 /// With more keys than this to look for, page bounds are not compared one key at a time.
 const KEYS_BEFORE_SCAN: usize = 64;
 
+/// Values that are looked for in a column of many files, as its Bloom filters hash them.
+#[derive(Debug)]
+pub struct Sought {
+    data_type: DataType,
+    bytes: Vec<Box<[u8]>>,
+    /// Whether one of them is a value of which filters know nothing.
+    unfiltered: bool,
+}
+
+impl Sought {
+    /// The values of an array of a column type. NULL equals nothing and is not looked for.
+    ///
+    /// # Errors
+    /// Internal if no column holds values of that type.
+    pub fn new(values: &ArrayRef) -> Result<Self> {
+        let view = PhysicalColumn::new(values)?;
+        let (mut bytes, mut unfiltered) = (Vec::new(), false);
+        for row in 0..values.len() {
+            let mut value = Vec::new();
+            if view.append(row, &mut value) {
+                unfiltered |= !view.is_filtered(row);
+                bytes.push(value.into_boxed_slice());
+            }
+        }
+        Ok(Self { data_type: values.data_type().clone(), bytes, unfiltered })
+    }
+}
+
+/// The Bloom filters of a column of one file.
+#[derive(Debug)]
+pub(crate) struct ColumnFilters {
+    data_type: DataType,
+    /// One for each row group; none if one is missing.
+    groups: Vec<Sbbf>,
+}
+
+impl ColumnFilters {
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.groups.iter().map(|filter| filter.num_blocks() * 32 + 32).sum()
+    }
+
+    fn exist(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    fn may_hold(&self, bytes: &[u8]) -> bool {
+        !self.exist() || self.groups.iter().any(|filter| filter.check(bytes))
+    }
+
+    /// Whether one of the values may be there.
+    fn may_hold_any(&self, sought: &Sought, counters: &IoCounters) -> bool {
+        if !self.exist() || sought.unfiltered || sought.data_type != self.data_type {
+            return true;
+        }
+        let may_hold = sought.bytes.iter().any(|bytes| self.may_hold(bytes));
+        counters.bloom(1, usize::from(!may_hold));
+        may_hold
+    }
+}
+
 impl BatchFile {
     /// Where rows are, by `_id`. The ids are sorted; the answer has one place for each.
     ///
@@ -51,7 +111,7 @@ impl BatchFile {
         }
         let metadata = self.parsed(counters).await?;
         let mut wanted = candidates(&metadata, sorted_ids, within);
-        let mut pages = self.held_pages(&wanted);
+        let mut pages = self.held_pages(&wanted, counters);
         let missing = |pages: &HashMap<usize, Arc<[i64]>>, wanted: &[(usize, Range<usize>)]| {
             wanted.iter().map(|(page, _)| *page).filter(|page| !pages.contains_key(page)).collect::<Vec<_>>()
         };
@@ -72,8 +132,8 @@ impl BatchFile {
         Ok(found)
     }
 
-    fn held_pages(&self, wanted: &[(usize, Range<usize>)]) -> HashMap<usize, Arc<[i64]>> {
-        let held = |page: usize| match self.storage.caches.get(self.key, Part::Ids(page as u32)) {
+    fn held_pages(&self, wanted: &[(usize, Range<usize>)], counters: &IoCounters) -> HashMap<usize, Arc<[i64]>> {
+        let held = |page: usize| match self.held(Part::Ids(page as u32), counters) {
             Some(Held::Ids(values)) => Some((page, values)),
             _ => None,
         };
@@ -89,8 +149,8 @@ impl BatchFile {
         absent: &[usize],
         counters: &IoCounters,
     ) -> Result<()> {
-        let Some(filters) = self.filters(metadata, 0, counters).await? else { return Ok(()) };
-        let may_hold = |id: RowId| filters.iter().any(|filter| filter.check(&id.0.to_le_bytes()[..]));
+        let filters = self.filters(metadata, BatchColumn::Id, counters).await?;
+        let may_hold = |id: RowId| filters.may_hold(&id.0.to_le_bytes()[..]);
         let before = wanted.len();
         let is_held = |page: &usize| absent.binary_search(page).is_err();
         wanted.retain(|(page, range)| is_held(page) || ids[range.clone()].iter().any(|id| may_hold(*id)));
@@ -122,35 +182,35 @@ impl BatchFile {
         Ok(())
     }
 
-    /// Whether the file may hold a row whose columns equal these values, each an array of one value. `false` is
-    /// certain; a NULL is in no key.
+    /// Whether the file may hold one of these values in a column, by the column's Bloom filters. `false` is certain.
     ///
     /// # Errors
     /// As [`BatchFile::metadata`]; internal if the file has no such column.
-    pub async fn key_may_exist(
-        &self,
-        columns: &[ColumnId],
-        values: &[ArrayRef],
-        counters: &IoCounters,
-    ) -> Result<bool> {
-        Ok(!self.keys_that_may_exist(columns, values, counters).await?.is_empty())
+    pub async fn may_contain(&self, column: BatchColumn, values: &Sought, counters: &IoCounters) -> Result<bool> {
+        if let Some(known) = self.may_contain_by_memory(column, values, counters) {
+            return Ok(known);
+        }
+        let metadata = self.parsed(counters).await?;
+        self.places(&metadata, &[column])?;
+        let filters = self.filters(&metadata, column, counters).await?;
+        Ok(filters.may_hold_any(values, counters))
     }
 
-    /// Whether the file may hold one of these values in a column, by the column's Bloom filter.
-    ///
-    /// # Errors
-    /// As [`Self::key_may_exist`].
-    pub async fn may_contain(&self, column: BatchColumn, values: &ArrayRef, counters: &IoCounters) -> Result<bool> {
-        let metadata = self.parsed(counters).await?;
-        let place = self.places(&metadata, &[column])?[0];
-        let rows: Vec<usize> = (0..values.len()).collect();
-        Ok(!self.pass_column(&metadata, place, values, rows, counters).await?.is_empty())
+    /// The same if it can be said without reading anything.
+    pub fn may_contain_by_memory(&self, column: BatchColumn, values: &Sought, counters: &IoCounters) -> Option<bool> {
+        match self.storage.caches.get(self.key, Part::Filters(column)) {
+            Some(Held::Filters(filters)) => {
+                counters.cached(true);
+                Some(filters.may_hold_any(values, counters))
+            }
+            _ => None,
+        }
     }
 
     /// The rows of `values` whose key the file may hold, by Bloom filters alone, ascending.
     ///
     /// # Errors
-    /// As [`Self::key_may_exist`].
+    /// As [`BatchFile::may_contain`].
     pub async fn keys_that_may_exist(
         &self,
         columns: &[ColumnId],
@@ -166,7 +226,7 @@ impl BatchFile {
     /// The positions at which the columns equal these values, each an array of one value.
     ///
     /// # Errors
-    /// As [`Self::key_may_exist`].
+    /// As [`BatchFile::may_contain`].
     pub async fn find_key(
         self: &Arc<Self>,
         columns: &[ColumnId],
@@ -180,40 +240,40 @@ impl BatchFile {
     /// For many keys at once: (row in `values`, position in the file), in order of position.
     ///
     /// # Errors
-    /// As [`Self::key_may_exist`].
+    /// As [`BatchFile::may_contain`].
     pub async fn find_keys(
         self: &Arc<Self>,
         columns: &[ColumnId],
         values: &[ArrayRef],
         counters: &Arc<IoCounters>,
     ) -> Result<Vec<(usize, u32)>> {
-        self.find_prepared(columns, &KeyValues::new(values)?, counters).await
+        Ok(self.find_prepared(columns, &KeyValues::new(values)?, counters).await?.unwrap_or_default())
     }
 
-    /// As [`Self::find_keys`], with keys that are asked of many files.
+    /// As [`Self::find_keys`], with keys that are asked of many files; `None` if the Bloom filters deny all of them.
     ///
     /// # Errors
-    /// As [`Self::key_may_exist`].
+    /// As [`BatchFile::may_contain`].
     pub async fn find_prepared(
         self: &Arc<Self>,
         columns: &[ColumnId],
         keys: &KeyValues,
         counters: &Arc<IoCounters>,
-    ) -> Result<Vec<(usize, u32)>> {
+    ) -> Result<Option<Vec<(usize, u32)>>> {
         if self.entry().row_count == 0 {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let metadata = self.parsed(counters).await?;
         self.check_key_types(&metadata, columns, &keys.arrays)?;
         let rows = self.pass_filters(&metadata, columns, keys, counters).await?;
         if rows.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let ranges = match metadata.footer.key_section(columns) {
             Some(section) => self.indexed(&metadata, section, &keys.bytes, &rows, counters).await?,
             None => self.page_candidates(&metadata, columns, &keys.arrays, &rows)?,
         };
-        self.verify(&metadata, columns, &keys.bytes, &rows, &ranges, counters).await
+        self.verify(&metadata, columns, &keys.bytes, &rows, &ranges, counters).await.map(Some)
     }
 
     fn check_key_types(&self, metadata: &FileMetadata, columns: &[ColumnId], values: &[ArrayRef]) -> Result<()> {
@@ -242,73 +302,73 @@ impl BatchFile {
         counters: &IoCounters,
     ) -> Result<Vec<usize>> {
         let mut rows: Vec<usize> = (0..keys.bytes.len()).filter(|row| keys.bytes.get(*row).is_some()).collect();
-        let mut filters: Vec<Arc<Sbbf>> = self.key_filter(metadata, columns, counters).await?.into_iter().collect();
-        if filters.is_empty() && keys.is_column() {
-            let place = self.places(metadata, &[BatchColumn::Column(columns[0])])?[0];
-            filters = self.filters(metadata, place, counters).await?.unwrap_or_default();
-        }
-        if !filters.is_empty() {
+        if let Some(filter) = self.key_filter(metadata, columns, counters).await? {
             let asked = rows.len();
-            rows.retain(|row| keys.bytes.get(*row).is_some_and(|key| filters.iter().any(|filter| filter.check(key))));
+            rows.retain(|row| keys.bytes.get(*row).is_some_and(|key| filter.check(key)));
             counters.bloom(asked, asked - rows.len());
             return Ok(rows);
         }
+        if keys.is_column() {
+            let filters = self.filters(metadata, BatchColumn::Column(columns[0]), counters).await?;
+            let asked = rows.len();
+            rows.retain(|row| keys.bytes.get(*row).is_some_and(|key| filters.may_hold(key)));
+            if filters.exist() {
+                counters.bloom(asked, asked - rows.len());
+            }
+            return Ok(rows);
+        }
         for (column, values) in columns.iter().zip(&keys.arrays) {
-            let place = self.places(metadata, &[BatchColumn::Column(*column)])?[0];
-            rows = self.pass_column(metadata, place, values, rows, counters).await?;
+            rows = self.pass_column(metadata, *column, values, rows, counters).await?;
         }
         Ok(rows)
     }
 
-    /// Those of `rows` whose value in `values` the column at `place` may hold.
+    /// Those of `rows` whose value in `values` the column may hold.
     async fn pass_column(
         &self,
         metadata: &FileMetadata,
-        place: usize,
+        column: ColumnId,
         values: &ArrayRef,
         mut rows: Vec<usize>,
         counters: &IoCounters,
     ) -> Result<Vec<usize>> {
-        if values.data_type() != metadata.schema.field(place).data_type() {
+        let filters = self.filters(metadata, BatchColumn::Column(column), counters).await?;
+        if !filters.exist() {
             return Ok(rows);
         }
-        let Some(filters) = self.filters(metadata, place, counters).await? else { return Ok(rows) };
         let view = PhysicalColumn::new(values)?;
         let (asked, mut bytes) = (rows.len(), Vec::new());
         rows.retain(|row| {
             bytes.clear();
             let is_null = !view.append(*row, &mut bytes);
-            !is_null && (!view.is_filtered(*row) || filters.iter().any(|filter| filter.check(&bytes[..])))
+            !is_null && (!view.is_filtered(*row) || filters.may_hold(&bytes[..]))
         });
         counters.bloom(asked, asked - rows.len());
         Ok(rows)
     }
 
-    /// The Bloom filters of a column, one for each row group; `None` if a row group has none. Those that are not in
-    /// memory are read at once.
+    /// The Bloom filters of a column that the file has, from the cache or read at once.
     async fn filters(
         &self,
         metadata: &FileMetadata,
-        leaf: usize,
+        column: BatchColumn,
         counters: &IoCounters,
-    ) -> Result<Option<Vec<Arc<Sbbf>>>> {
-        let groups = metadata.parquet.row_groups();
-        let part = |row_group: usize| Part::Bloom { leaf: leaf as u32, row_group: row_group as u32 };
-        let held = |row_group: usize| match self.storage.caches.get(self.key, part(row_group)) {
-            Some(Held::Filter(filter)) => Some(filter),
-            _ => None,
-        };
-        let mut filters: Vec<Option<Arc<Sbbf>>> = (0..groups.len()).map(held).collect();
-        let absent: Vec<usize> = (0..groups.len()).filter(|row_group| filters[*row_group].is_none()).collect();
-        let ranges = absent.iter().map(|row_group| self.filter_range(groups[*row_group].column(leaf)));
-        let Some(ranges) = ranges.collect::<Result<Option<Vec<_>>>>()? else { return Ok(None) };
-        if !ranges.is_empty() {
-            let contents = self.read_ranges(&ranges, counters).await?;
-            for (row_group, bytes) in absent.into_iter().zip(contents) {
-                filters[row_group] = Some(self.keep_filter(part(row_group), &bytes)?);
+    ) -> Result<Arc<ColumnFilters>> {
+        if let Some(Held::Filters(filters)) = self.held(Part::Filters(column), counters) {
+            return Ok(filters);
+        }
+        let place = self.places(metadata, &[column])?[0];
+        let chunks = metadata.parquet.row_groups().iter().map(|group| group.column(place));
+        let ranges: Option<Vec<_>> = chunks.map(|chunk| self.filter_range(chunk)).collect::<Result<_>>()?;
+        let mut groups = Vec::new();
+        if let Some(ranges) = ranges {
+            for bytes in self.read_ranges(&ranges, counters).await? {
+                groups.push(self.parse_filter(&bytes)?);
             }
         }
-        Ok(filters.into_iter().collect())
+        let filters = Arc::new(ColumnFilters { data_type: metadata.schema.field(place).data_type().clone(), groups });
+        self.storage.caches.put(self.key, Part::Filters(column), Held::Filters(Arc::clone(&filters)));
+        Ok(filters)
     }
 
     /// Where the Bloom filter of a column in a row group is, if it has one.
@@ -334,23 +394,23 @@ impl BatchFile {
         let Some(place) = metadata.footer.key_section(columns) else { return Ok(None) };
         let Some(section) = &metadata.footer.about.keys[place].filter else { return Ok(None) };
         let part = Part::KeyFilter(place as u32);
-        if let Some(Held::Filter(filter)) = self.storage.caches.get(self.key, part) {
+        if let Some(Held::Filter(filter)) = self.held(part, counters) {
             return Ok(Some(filter));
         }
         let bytes = self.read_one(section.at..section.at + section.bytes, counters).await?;
         if key_index::checksum(&bytes) != section.checksum {
             return Err(failure::corrupt(&self.path, "the Bloom filter of a key is damaged"));
         }
-        self.keep_filter(part, &bytes).map(Some)
+        let filter = Arc::new(self.parse_filter(&bytes)?);
+        self.storage.caches.put(self.key, part, Held::Filter(Arc::clone(&filter)));
+        Ok(Some(filter))
     }
 
-    fn keep_filter(&self, part: Part, bytes: &[u8]) -> Result<Arc<Sbbf>> {
+    fn parse_filter(&self, bytes: &[u8]) -> Result<Sbbf> {
         let filter = Sbbf::from_bytes(bytes).map_err(|error| self.unreadable(error))?;
         if filter.num_blocks() == 0 {
             return Err(failure::corrupt(&self.path, "a Bloom filter is empty"));
         }
-        let filter = Arc::new(filter);
-        self.storage.caches.put(self.key, part, Held::Filter(Arc::clone(&filter)));
         Ok(filter)
     }
 
@@ -402,7 +462,7 @@ impl BatchFile {
 
     async fn directory(&self, section: &KeySection, place: usize, counters: &IoCounters) -> Result<Bytes> {
         let part = Part::KeyDirectory(place as u32);
-        if let Some(Held::Directory(bytes)) = self.storage.caches.get(self.key, part) {
+        if let Some(Held::Directory(bytes)) = self.held(part, counters) {
             return Ok(bytes);
         }
         let length = key_index::directory_bytes(section.entries as usize) as u64;

@@ -1,5 +1,5 @@
+use kalamdb_commons::ids::{CommitTime, RowId};
 use kalamdb_commons::manifest::{Batch, BatchStatus};
-use kalamdb_commons::schema::Column;
 use proptest::prelude::*;
 
 use super::*;
@@ -32,36 +32,42 @@ async fn pruning_keeps_every_batch_that_holds_the_value() {
     let counts: Vec<u64> = statistics.row_counts().values().to_vec();
     assert_eq!(counts, all.iter().map(|rows| rows.num_rows() as u64).collect::<Vec<_>>());
     for (place, rows) in all.iter().enumerate() {
-        let ids = rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
-        assert!(statistics.prune_by_id(&[RowId(ids.value(0))]).contains(&place));
+        assert!(keeps(statistics.ids(), &rows.column(0).slice(0, 1), place));
         for (at, column) in columns.iter().enumerate() {
+            let Some(made) = statistics.column(column.id, column.column_type, &versions, None) else { continue };
             for row in (0..rows.num_rows()).filter(|row| rows.column(at + 1).is_valid(*row)) {
-                let value = rows.column(at + 1).slice(row, 1);
-                let kept = statistics.prune_by_key(&[(column.id, column.column_type)], &[value], &versions);
-                assert!(kept.contains(&place), "{column:?}");
+                assert!(keeps(&made, &rows.column(at + 1).slice(row, 1), place), "{column:?}");
             }
         }
     }
-    assert_eq!(statistics.prune_by_updated(CommitTime(101)..=CommitTime(200)), [1]);
-    assert!(statistics.prune_by_updated(CommitTime(1201)..=CommitTime::MAX).is_empty());
-    assert!(statistics.prune_by_id(&[]).is_empty());
-    assert!(statistics.prune_by_id(&[RowId(-100), RowId(100_000)]).is_empty());
+    let numbers = |values: &[i64]| -> ArrayRef { Arc::new(Int64Array::from(values.to_vec())) };
+    let kept = |statistics: &ColumnStatistics, values: &[i64]| {
+        let kept = statistics.may_hold(&numbers(values)).unwrap();
+        (0..12).filter(|place| kept.value(*place)).collect::<Vec<_>>()
+    };
+    assert!(kept(statistics.updated(), &[101]).iter().all(|place| *place == 1));
+    assert!(kept(statistics.updated(), &[1201, i64::MAX]).is_empty());
+    assert!(kept(statistics.ids(), &[]).is_empty());
+    assert!(kept(statistics.ids(), &[-100, 100_000]).is_empty());
+}
+
+fn keeps(statistics: &ColumnStatistics, value: &ArrayRef, place: usize) -> bool {
+    statistics.may_hold(value).unwrap().value(place)
 }
 
 #[tokio::test]
 async fn pruning_drops_what_is_proven_irrelevant() {
     let columns: Columns = [column(1, "n", ColumnType::SmallInt, true)].into();
     let (statistics, _) = written(3, &columns).await;
-    let made = statistics.column(ColumnId(1), ColumnType::SmallInt, &versions(&columns)).unwrap();
+    let made = statistics.column(ColumnId(1), ColumnType::SmallInt, &versions(&columns), None).unwrap();
     let max = made.maxes.as_any().downcast_ref::<Int16Array>().unwrap();
     let greatest = (0..3).map(|at| max.value(at)).max().unwrap();
     if greatest < i16::MAX {
         let beyond: ArrayRef = Arc::new(Int16Array::from(vec![greatest + 1]));
-        let key = [(ColumnId(1), ColumnType::SmallInt)];
-        assert!(statistics.prune_by_key(&key, &[beyond], &versions(&columns)).is_empty());
+        assert_eq!(made.may_hold(&beyond).unwrap().true_count(), 0);
     }
     assert_eq!(made.null_counts.len(), 3);
-    assert!(statistics.column(ColumnId(1), ColumnType::Json, &versions(&columns)).is_none());
+    assert!(statistics.column(ColumnId(1), ColumnType::Json, &versions(&columns), None).is_none());
 }
 
 fn one_range(then: ColumnType, min: Bound, max: Bound) -> (BatchStatistics, BTreeMap<SchemaVersion, Columns>) {
@@ -103,40 +109,50 @@ fn one_range(then: ColumnType, min: Bound, max: Bound) -> (BatchStatistics, BTre
 }
 
 #[test]
-fn bounds_of_a_column_that_was_retyped_are_used_only_if_they_still_mean_the_same() {
+fn bounds_of_a_column_that_was_retyped_are_used_if_the_order_is_the_same() {
     let int = || (Bound::Int(1), Bound::Int(5));
+    let text = || (Bound::Text("1".into()), Bound::Text("5".into()));
+    // Whether the bounds and the number of NULLs are known.
     let cases = [
-        (ColumnType::SmallInt, int(), ColumnType::BigInt, true),
-        (ColumnType::BigInt, int(), ColumnType::SmallInt, false),
-        (ColumnType::Date, int(), ColumnType::Timestamp, false),
-        (ColumnType::Int, int(), ColumnType::Double, false),
-        (
-            ColumnType::Decimal(10, 2),
-            (Bound::Text("1".into()), Bound::Text("5".into())),
-            ColumnType::Decimal(10, 4),
-            false,
-        ),
-        (ColumnType::Decimal(10, 2), (Bound::Text("1".into()), Bound::Text("5".into())), ColumnType::Text, false),
-        (ColumnType::Text, (Bound::Text("1".into()), Bound::Text("5".into())), ColumnType::Text, true),
+        (ColumnType::SmallInt, int(), ColumnType::BigInt, (true, true)),
+        (ColumnType::BigInt, int(), ColumnType::SmallInt, (true, false)),
+        (ColumnType::Date, int(), ColumnType::Timestamp, (true, false)),
+        (ColumnType::Int, int(), ColumnType::Double, (true, true)),
+        (ColumnType::Decimal(10, 2), text(), ColumnType::Decimal(10, 4), (true, false)),
+        (ColumnType::Decimal(10, 2), text(), ColumnType::Text, (false, false)),
+        (ColumnType::Int, int(), ColumnType::Text, (false, false)),
+        (ColumnType::Text, text(), ColumnType::Uuid, (false, false)),
+        (ColumnType::Text, text(), ColumnType::Text, (true, true)),
     ];
-    for (then, (min, max), now, used) in cases {
+    for (then, (min, max), now, (bounds, nulls)) in cases {
         let (statistics, versions) = one_range(then, min, max);
-        let made = statistics.column(ColumnId(1), now, &versions).unwrap();
-        assert_eq!(made.mins.is_valid(0), used, "{then} as {now}");
-        assert_eq!(made.maxes.is_valid(0), used, "{then} as {now}");
+        let made = statistics.column(ColumnId(1), now, &versions, None).unwrap();
+        assert_eq!(made.mins.is_valid(0), bounds, "{then} as {now}");
+        assert_eq!(made.maxes.is_valid(0), bounds, "{then} as {now}");
+        assert_eq!(made.null_counts.is_valid(0), nulls, "{then} as {now}");
         assert_eq!(made.mins.data_type(), &now.arrow());
     }
 }
 
 #[test]
-fn a_column_that_a_batch_has_not_is_unknown() {
+fn a_bound_that_does_not_convert_is_unknown() {
+    let (statistics, versions) = one_range(ColumnType::BigInt, Bound::Int(1), Bound::Int(1 << 40));
+    let made = statistics.column(ColumnId(1), ColumnType::Int, &versions, None).unwrap();
+    assert!(made.mins.is_valid(0) && made.maxes.is_null(0));
+}
+
+#[test]
+fn a_batch_that_is_older_than_a_column_holds_its_default_or_null() {
     let (statistics, mut versions) = one_range(ColumnType::Int, Bound::Int(1), Bound::Int(5));
-    let added: Vec<Column> = vec![column(1, "c", ColumnType::Int, true), column(2, "d", ColumnType::Int, true)];
-    versions.insert(SchemaVersion(2), added.into());
-    let made = statistics.column(ColumnId(2), ColumnType::Int, &versions).unwrap();
-    assert!(made.mins.is_null(0) && made.maxes.is_null(0) && made.null_counts.is_null(0));
+    let column_of = |id| column(id, "c", ColumnType::Int, true);
+    versions.insert(SchemaVersion(2), vec![column_of(1), column_of(2), column_of(3)].into());
     let value: ArrayRef = Arc::new(Int32Array::from(vec![77]));
-    assert_eq!(statistics.prune_by_key(&[(ColumnId(2), ColumnType::Int)], &[value], &versions), [0]);
+    let made = statistics.column(ColumnId(2), ColumnType::Int, &versions, Some(&value)).unwrap();
+    assert_eq!((&made.mins, &made.maxes), (&value, &value));
+    assert_eq!(made.null_counts.as_ref(), &UInt64Array::from(vec![0]) as &dyn Array);
+    let made = statistics.column(ColumnId(3), ColumnType::Int, &versions, None).unwrap();
+    assert!(made.mins.is_null(0) && made.maxes.is_null(0));
+    assert_eq!(made.null_counts.as_ref(), &UInt64Array::from(vec![9]) as &dyn Array);
 }
 
 proptest! {
@@ -149,7 +165,7 @@ proptest! {
     ]) {
         for column in all_columns().iter().filter(|column| column.column_type.is_comparable()) {
             let (statistics, versions) = one_range(column.column_type, bound.clone(), bound.clone());
-            let made = statistics.column(ColumnId(1), column.column_type, &versions).unwrap();
+            let made = statistics.column(ColumnId(1), column.column_type, &versions, None).unwrap();
             prop_assert_eq!(made.mins.data_type(), &column.column_type.arrow());
         }
     }
