@@ -6,6 +6,7 @@ mod db;
 mod equivalence;
 mod life;
 mod model;
+mod pruning;
 mod requirements;
 mod schema;
 mod tiers;
