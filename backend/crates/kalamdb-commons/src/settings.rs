@@ -205,6 +205,9 @@ section! {
         /// Failed logins from one address in a minute, whatever the users, before further ones get 429. Behind a
         /// proxy all logins come from the proxy's address: set it higher there.
         address_failures_per_minute_max: u32 = 100,
+        /// How long a dropped user's rows and name are kept before they are purged, in hours. It is never less than a
+        /// statement that began before may run.
+        dropped_user_hours: u64 = 168,
         /// Whether `root` may log in from other machines.
         allow_remote_root: bool = true,
         /// Whether a new server may be set up from other machines, by whoever is first.
@@ -223,6 +226,8 @@ section! {
         history_max: usize = 1_000,
         /// How often files that no manifest names are looked for and removed, in seconds.
         orphan_interval_seconds: u64 = 3_600,
+        /// How often dropped users whose grace is over (`auth.dropped_user_hours`) are looked for and purged, in seconds.
+        user_purge_interval_seconds: u64 = 60,
     }
 }
 

@@ -21,6 +21,8 @@ pub enum JobKind {
     OrphanRemoval,
     /// Removes the contents that DROP or TRUNCATE ended.
     ContentRemoval,
+    /// Removes a dropped user with all partitions.
+    UserPurge,
 }
 
 impl JobKind {
@@ -30,6 +32,7 @@ impl JobKind {
             Self::Flush => "flush",
             Self::OrphanRemoval => "orphan_removal",
             Self::ContentRemoval => "content_removal",
+            Self::UserPurge => "user_purge",
         }
     }
 
@@ -39,6 +42,7 @@ impl JobKind {
             Self::Flush => "FL",
             Self::OrphanRemoval => "OR",
             Self::ContentRemoval => "CR",
+            Self::UserPurge => "UP",
         }
     }
 }

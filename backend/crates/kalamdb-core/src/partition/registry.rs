@@ -65,6 +65,11 @@ impl Partitions {
         self.by_id.iter().map(|entry| entry.value().hot().bytes).sum()
     }
 
+    /// Forgets a partition that was emptied for good.
+    pub(crate) fn forget_one(&self, id: &PartitionId) {
+        self.by_id.remove(id);
+    }
+
     /// Forgets the partitions of a life that has ended.
     pub(crate) fn forget(&self, incarnation: Incarnation) {
         self.by_id.retain(|id, _| id.incarnation != incarnation);

@@ -7,6 +7,7 @@ mod equivalence;
 mod life;
 mod model;
 mod pruning;
+mod purge;
 mod requirements;
 mod schema;
 mod tiers;
