@@ -14,6 +14,7 @@
 //! | [`power_cut`] | the same when what was not synced is lost |
 //! | [`fail_points`] | an end between any two durable steps |
 //! | [`damage`] | damaged and missing files |
+//! | [`full_disk`] | a disk without space |
 //! | [`syncs`] | each sync is needed: without it a power cut is noticed |
 //! | [`settings`] | settings that are wrong |
 //! | [`storages`] | history in an object store |
@@ -26,6 +27,7 @@ mod answers;
 mod damage;
 mod disk;
 mod fail_points;
+mod full_disk;
 mod imports;
 mod isolation;
 mod kills;

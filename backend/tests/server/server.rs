@@ -19,6 +19,8 @@ pub(crate) struct Home {
     settings: Vec<(String, String)>,
     /// Variables that are no settings.
     environment: Vec<(String, PathBuf)>,
+    /// The command that runs the binary, if it is not run directly.
+    runner: Vec<String>,
 }
 
 /// A process that ended instead of listening.
@@ -38,12 +40,18 @@ impl Home {
             directory: Arc::new(tempfile::tempdir().unwrap()),
             settings: settings.collect(),
             environment: Vec::new(),
+            runner: Vec::new(),
         }
     }
 
     /// Sets a variable that is no setting, for the servers that are started from now on.
     pub(crate) fn set_variable(&mut self, name: &str, value: impl Into<PathBuf>) {
         self.environment.push((name.to_owned(), value.into()));
+    }
+
+    /// Has another command run the servers that are started from now on.
+    pub(crate) fn run_by(&mut self, runner: &[&str]) {
+        self.runner = runner.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// The directory of the test, which the data directory is in.
@@ -94,7 +102,10 @@ impl Home {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kalamdb-server"));
+        let words: Vec<&str> =
+            self.runner.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_kalamdb-server")]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         // Neither the machine's settings nor a server.toml that happens to be there.
         command.env_clear().current_dir(self.directory.path());
         command.env("KALAMDB_STORAGE__DATA_DIR", self.data()).env("KALAMDB_ROOT_PASSWORD", ROOT_PASSWORD);

@@ -42,6 +42,11 @@ const OWN_RECORDS: &str = "shard";
 /// The column family of the [`NodeCache`](crate::NodeCache).
 const CACHE_FAMILY: &str = "manifest_cache";
 
+/// A file that is written to see whether there is room, and removed.
+const ROOM_FILE: &str = "room";
+/// What opening writes besides the content of the log.
+const ROOM_BYTES: u64 = 1024 * 1024;
+
 /// The open database, or nothing between closing and opening.
 type Gate = RwLock<Option<Arc<DB>>>;
 
@@ -79,6 +84,7 @@ impl RocksShard {
     pub fn open(path: impl AsRef<Path>, settings: &HotSettings) -> Result<Arc<Self>> {
         let path = path.as_ref().to_owned();
         create_synced(&path)?;
+        remove_room(&path)?;
         let tuning = Tuning::new(settings)?;
         let db = open_database(&path, &tuning)?;
         check_format(&db, &path)?;
@@ -170,6 +176,7 @@ impl ShardStore for RocksShard {
             if *shared.closed.lock() {
                 return Err(StoreError::Closed);
             }
+            shared.check_room()?;
             shared.shut(&mut held)?;
             let db = open_database(&shared.path, &shared.tuning)?;
             shared.check_still_owner(&db)?;
@@ -272,6 +279,18 @@ impl Shared {
         })
     }
 
+    /// Opening writes what the log holds to new files. A store without room for them would stay closed; one that is
+    /// not closed goes on reading.
+    fn check_room(&self) -> Result<()> {
+        if self.poison.lock().as_deref().is_none_or(|cause| !crate::error::names_full_disk(cause)) {
+            return Ok(());
+        }
+        let room = self.path.join(ROOM_FILE);
+        let tried = write_zeros(&room, options::log_bytes(&self.path)? + ROOM_BYTES);
+        let removed = std::fs::remove_file(&room);
+        tried.and(removed).map_err(|e| StoreError::system("making room to reopen the hot tier", &e))
+    }
+
     /// Closes the database. The gate is held alone, so that only snapshots still refer to it.
     fn shut(&self, gate: &mut Option<Arc<DB>>) -> Result<()> {
         let Some(db) = gate.take() else { return Ok(()) };
@@ -354,6 +373,22 @@ fn write_number(db: &DB, name: &str, number: u64) -> Result<()> {
     options.set_sync(true);
     db.put_opt(keys::system(OWN_RECORDS, name), number.to_le_bytes(), &options)
         .map_err(|e| failed("writing the shard's records", &e))
+}
+
+/// Removes what a process left that was killed while it looked for room.
+fn remove_room(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path.join(ROOM_FILE)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::system("tidying the directory of the hot tier", &e))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_zeros(file: &Path, bytes: u64) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(file)?;
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes), &mut file)?;
+    file.sync_all()
 }
 
 /// Makes a directory and its parents, each one synced into the directory above it.

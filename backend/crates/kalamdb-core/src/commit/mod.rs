@@ -32,7 +32,7 @@ use bytes::Bytes;
 use kalamdb_commons::ids::{CommitTime, Incarnation, RowId};
 use kalamdb_commons::settings::HotSettings;
 use kalamdb_commons::system_columns::SystemColumns;
-use kalamdb_commons::{Error, Result};
+use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_store::ShardStore;
 use tokio::sync::{mpsc, oneshot};
 
@@ -217,7 +217,7 @@ impl Task {
                 && let Err(error) = self.recover().await
             {
                 tracing::error!(%error, "the store could not reopen after a failed sync");
-                refuse(first, || Error::overloaded("the store is reopening after a failed sync; try again"));
+                refuse(first, || still_closed(&error));
                 continue;
             }
             let mut group = Group::new(self.readers.newest());
@@ -334,6 +334,14 @@ impl Task {
         self.suspects = Suspects::default();
         tracing::info!("the store has reopened; writes go on");
         Ok(())
+    }
+}
+
+/// Said to writers while the store cannot reopen.
+fn still_closed(error: &Error) -> Error {
+    match error.kind() {
+        ErrorKind::Io => Error::overloaded(format!("writes are refused for now: {}; try again", error.message())),
+        _ => Error::overloaded("the store is reopening after a failed sync; try again"),
     }
 }
 
