@@ -239,3 +239,22 @@ async fn an_arrow_stream_is_given_to_whom_accepts_it() {
     let batches = arrow::ipc::reader::StreamReader::try_new(&body[..], None).unwrap();
     assert_eq!(batches.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 2);
 }
+
+#[tokio::test]
+async fn an_output_without_a_name_is_named_as_it_was_written() {
+    let server = Server::start().await;
+    server.sql("CREATE NAMESPACE app; CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, n INT)").await;
+    server.sql("INSERT INTO app.t VALUES (1, 5), (2, 7)").await;
+    for (sql, expected) in [
+        ("SELECT 2, 'x', CURRENT_USER(), 2", json!(["2", "'x'", "CURRENT_USER()", "2:1"])),
+        ("SELECT count(*), sum(n + 1) FROM app.t", json!(["count(*)", "sum(n + 1)"])),
+        ("SELECT n, t.id FROM app.t ORDER BY t.id", json!(["n", "id"])),
+        ("SELECT DISTINCT n + 1 FROM app.t", json!(["n + 1"])),
+        ("SELECT n % 2, count(*) FROM app.t GROUP BY n % 2 ORDER BY count(*)", json!(["n % 2", "count(*)"])),
+        ("SELECT 1 UNION ALL SELECT 2", json!(["1"])),
+    ] {
+        let answer = server.sql(sql).await;
+        let names: Vec<&Value> = answer["schema"].as_array().unwrap().iter().map(|column| &column["name"]).collect();
+        assert_eq!(json!(names), expected, "{sql}");
+    }
+}

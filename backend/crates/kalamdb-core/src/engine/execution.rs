@@ -186,6 +186,7 @@ impl Execution {
     }
 
     async fn query(&mut self, mut query: Query, stats: &Arc<StatementStats>) -> Result<OutcomeResult> {
+        query::prepare::name_outputs(&mut query);
         self.engine.constants(self.actor(), &self.request.params).apply(&mut query)?;
         let scope = self.scope(stats);
         if let Some((table, rows)) = query::point::answer(&scope, &query).await? {

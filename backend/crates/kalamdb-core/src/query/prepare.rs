@@ -14,8 +14,8 @@ use kalamdb_commons::system_columns::{DELETED, SEQ};
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::ast::{
     DataType, ExcludeSelectItem, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, TableAlias, TableFactor, TimezoneInfo, TypedString, Value, ValueWithSpan, Visit, VisitMut, Visitor,
-    VisitorMut,
+    SelectItem, SetExpr, TableAlias, TableFactor, TimezoneInfo, TypedString, Value, ValueWithSpan, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 use kalamdb_sql::expr::fold;
 use kalamdb_sql::{ConflictAction, Insert, InsertSource, OnConflict};
@@ -173,6 +173,37 @@ impl VisitorMut for Marker {
             hide_from_stars(select);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Gives each output of a query that is an expression its own text as its name, as it was written: before parameters
+/// become literals, and instead of DataFusion's names, which say `Int64(2)` for 2.
+pub(crate) fn name_outputs(query: &mut Query) {
+    let mut body = &mut *query.body;
+    // The first part of a union names the whole.
+    let select = loop {
+        match body {
+            SetExpr::Select(select) => break select,
+            SetExpr::SetOperation { left, .. } => body = left,
+            SetExpr::Query(inner) => body = &mut inner.body,
+            _ => return,
+        }
+    };
+    // An ORDER BY of a DISTINCT must find its expressions among the outputs as they are.
+    if select.distinct.is_some() && query.order_by.is_some() {
+        return;
+    }
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+            continue;
+        }
+        let text = expr.to_string();
+        let before = seen.entry(text.clone()).or_default();
+        let name = if *before == 0 { text } else { format!("{text}:{before}") };
+        *before += 1;
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
     }
 }
 
