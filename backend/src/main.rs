@@ -47,7 +47,6 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    config::heaps::limit();
     match act(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaints) => {

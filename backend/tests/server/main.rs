@@ -33,6 +33,7 @@ mod isolation;
 mod kills;
 mod lives;
 mod load;
+mod manifest_cache;
 mod names;
 mod power_cut;
 mod refusals;

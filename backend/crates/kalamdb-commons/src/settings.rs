@@ -87,7 +87,7 @@ section! {
         /// `sync` or `buffered`. Buffered is faster and may lose the last moments in a power cut.
         durability: Durability = Durability::Sync,
         /// RocksDB's block cache, in MiB. Larger makes reads of hot rows that left the write buffer faster.
-        block_cache_mib: usize = 16,
+        block_cache_mib: usize = 32,
         /// RocksDB's write buffers together, in MiB. Larger means fewer, larger hot files and more memory.
         write_buffer_mib: usize = 32,
         /// Hot bytes at which a flush of the largest partitions starts by itself, in MiB.
@@ -135,6 +135,27 @@ section! {
         request_backoff_max_seconds: u64 = 10,
         /// How long after the first attempt a request is still repeated, in seconds.
         request_retry_seconds: u64 = 90,
+    }
+}
+
+section! {
+    /// `[manifest_cache]`: what is kept of manifests between planning and storage, in memory and on the node's disk.
+    ManifestCacheSettings {
+        /// How long a manifest is used without asking its storage whether it is still the same, in seconds. After a
+        /// start each one is asked for once in any case.
+        ttl_seconds: u64 = 3_600,
+        /// How often entries are looked through for those to remove, in seconds.
+        eviction_interval_seconds: u64 = 300,
+        /// Entries that are kept on disk; beyond it those that were not used for the longest time go.
+        max_entries: usize = 50_000,
+        /// A partition that nobody asked for in so many seconds leaves memory; its entry on disk goes too once
+        /// `ttl_seconds` have passed since it was last compared with storage.
+        last_accessed_memory_window: u64 = 3_600,
+        /// Memory for manifests that are ready for use, and as much again for what open partitions derive from
+        /// theirs, in MiB.
+        memory_mib: u64 = 32,
+        /// Bytes of entries on disk, in MiB; beyond it those that were not used for the longest time go.
+        disk_mib: u64 = 512,
     }
 }
 
@@ -205,9 +226,6 @@ section! {
         /// Failed logins from one address in a minute, whatever the users, before further ones get 429. Behind a
         /// proxy all logins come from the proxy's address: set it higher there.
         address_failures_per_minute_max: u32 = 100,
-        /// How long a dropped user's rows and name are kept before they are purged, in hours. It is never less than a
-        /// statement that began before may run.
-        dropped_user_hours: u64 = 168,
         /// Whether `root` may log in from other machines.
         allow_remote_root: bool = true,
         /// Whether a new server may be set up from other machines, by whoever is first.
@@ -226,8 +244,6 @@ section! {
         history_max: usize = 1_000,
         /// How often files that no manifest names are looked for and removed, in seconds.
         orphan_interval_seconds: u64 = 3_600,
-        /// How often dropped users whose grace is over (`auth.dropped_user_hours`) are looked for and purged, in seconds.
-        user_purge_interval_seconds: u64 = 60,
     }
 }
 
@@ -274,6 +290,8 @@ pub struct Settings {
     pub flush: FlushSettings,
     /// `[cold]`.
     pub cold: ColdSettings,
+    /// `[manifest_cache]`.
+    pub manifest_cache: ManifestCacheSettings,
     /// `[limits]`.
     pub limits: LimitSettings,
     /// `[auth]`.
@@ -296,6 +314,7 @@ impl Settings {
         ("hot", HotSettings::KEYS),
         ("flush", FlushSettings::KEYS),
         ("cold", ColdSettings::KEYS),
+        ("manifest_cache", ManifestCacheSettings::KEYS),
         ("limits", LimitSettings::KEYS),
         ("auth", AuthSettings::KEYS),
         ("jobs", JobSettings::KEYS),

@@ -83,9 +83,9 @@ counters! {
     manifest_pruning_ns,
     /// Nanoseconds spent on asking Bloom filters for scans, reading those that were not in memory included.
     bloom_pruning_ns,
-    /// Partitions whose manifest was in memory.
+    /// Partitions whose manifest the cache had, so that storage was not asked.
     manifest_cache_hits,
-    /// Partitions whose manifest was read from storage.
+    /// Partitions whose manifest was read from storage, or compared with it.
     manifest_cache_misses,
 }
 

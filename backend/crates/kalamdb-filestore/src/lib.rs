@@ -62,7 +62,8 @@ pub use batch::lookup::Sought;
 pub use batch::{BatchColumn, BatchFile, BatchFooter, BatchMeta, BatchWriter, Group, KeyValues, batch_schema};
 pub use io::IoCounters;
 pub use manifest::{
-    BatchStatistics, ColumnStatistics, Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired,
+    Asked, BatchStatistics, CacheFigures, CachedManifest, ColumnStatistics, Edit, EntryStore, Evicted, Loaded,
+    ManifestService, PublishError, Recorded, Removal, Retired, SyncState,
 };
 pub use partition::PartitionSpec;
 pub use storage::{PutError, Storage, Storages, Tag};

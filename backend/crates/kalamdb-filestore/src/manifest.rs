@@ -3,14 +3,17 @@
 //! | module | holds |
 //! |---|---|
 //! | [`service`] | loading, publishing, retiring, removing |
+//! | [`cache`] | the two levels between planning and storage |
 //! | [`validate`] | whether a manifest that was read may be believed |
 //! | [`rebuild`] | a manifest from footers alone |
 //! | [`statistics`] | the batches' ranges in columns, for pruning |
 
+pub mod cache;
 pub(crate) mod rebuild;
 pub mod service;
 pub mod statistics;
 pub(crate) mod validate;
 
-pub use service::{Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired};
+pub use cache::{CacheFigures, CachedManifest, EntryStore, Evicted, SyncState};
+pub use service::{Asked, Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired};
 pub use statistics::{BatchStatistics, ColumnStatistics};

@@ -270,6 +270,18 @@ impl Storage {
         }
     }
 
+    /// Whether a small file still is the version of this tag, by as little reading as the storage allows.
+    ///
+    /// # Errors
+    /// If storage fails.
+    pub async fn is_current(&self, path: &str, tag: &Tag) -> Result<bool> {
+        check_path(path)?;
+        match &self.form {
+            Form::Local(local) => Ok(local.get(path).await?.is_some_and(|(_, found)| found == *tag)),
+            Form::Object(object) => object.is_current(path, tag).await,
+        }
+    }
+
     /// Replaces a file if it still is the version `expected`, or makes it if there is none and `expected` is
     /// `None`. Durable when it returns.
     ///

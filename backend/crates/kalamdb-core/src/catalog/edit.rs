@@ -255,12 +255,6 @@ impl Draft {
         Arc::make_mut(&mut self.next.users).insert(user.id.clone(), Arc::new(user));
     }
 
-    /// Removes a user.
-    pub fn delete_user(&mut self, id: &UserId) {
-        self.delete(records::user_key(id));
-        Arc::make_mut(&mut self.next.users).remove(id);
-    }
-
     /// The catalog alone, at the version that it began with.
     pub(super) fn into_catalog(self) -> Catalog {
         self.next

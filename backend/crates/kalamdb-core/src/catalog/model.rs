@@ -99,10 +99,6 @@ pub struct User {
     /// gets the rows that are still stored under it.
     #[serde(default)]
     pub deleted_at_ms: Option<i64>,
-    /// The life under which the empty manifests are published that end the user's partitions; drawn when the purge
-    /// begins.
-    #[serde(default)]
-    pub purge_life: Option<Incarnation>,
 }
 
 impl User {

@@ -131,7 +131,6 @@ impl Execution {
     }
 
     async fn run(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
-        self.engine.refuse_dropped(self.actor())?;
         let stats = Arc::new(StatementStats::begin());
         if self.transaction.is_some() && !may_be_in_transaction(&parsed.statement) {
             return Err(Error::invalid_sql(

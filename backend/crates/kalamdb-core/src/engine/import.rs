@@ -66,7 +66,6 @@ impl Import {
         if batch.num_rows() == 0 {
             return Ok(0);
         }
-        self.engine.refuse_dropped(&self.actor)?;
         loop {
             let scope = self.engine.import_scope(&self.actor)?;
             let table = scope.table(&self.name, Access::Write)?;

@@ -15,6 +15,7 @@
 //! | [`show`] | system tables, SHOW and DESCRIBE |
 //! | [`idempotency`] | requests that are safe to repeat |
 //! | [`import`] | rows in bulk |
+//! | [`manifest_eviction`] | partitions and manifests that are not used leave memory |
 //! | [`upkeep`] | what happens by itself: flushes by policy, orphan removal, expiry of remembered answers |
 
 pub(crate) mod accounts;
@@ -22,6 +23,7 @@ pub(crate) mod ddl;
 pub(crate) mod execution;
 pub(crate) mod idempotency;
 pub(crate) mod import;
+pub(crate) mod manifest_eviction;
 pub(crate) mod show;
 pub(crate) mod upkeep;
 
@@ -43,7 +45,7 @@ use kalamdb_commons::system_columns::{Ceilings, SystemColumns};
 use kalamdb_commons::unique::TimeOrdered;
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::{ManifestService, Storages};
-use kalamdb_store::{RocksShard, ShardStore, Snapshot, keys};
+use kalamdb_store::{NodeCache, RocksShard, ShardStore, Snapshot, keys};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +57,7 @@ use crate::commit::readers::{Published, Readers};
 use crate::commit::{CEILINGS, Committer};
 use crate::dml::constraints::Constraints;
 use crate::jobs::{JobRunner, Records};
+use crate::partition::entries::NodeEntries;
 use crate::partition::registry::Partitions;
 use crate::partition::view::ColdTier;
 use crate::query::prepare::Constants;
@@ -103,16 +106,17 @@ impl Engine {
     /// If another server has the directory open, the clock stands too far ahead, or stored data is damaged.
     pub async fn open(settings: Arc<Settings>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Arc<Self>> {
         let hot = Path::new(&settings.storage.data_dir).join("hot");
-        let store: Arc<dyn ShardStore> = RocksShard::open(&hot, &settings.hot)?;
-        Self::open_with(settings, clock, entropy, store).await
+        let store = RocksShard::open(&hot, &settings.hot)?;
+        Self::open_with(settings, clock, entropy, store.clone(), store).await
     }
 
-    /// The same on a store that is open already.
-    pub async fn open_with(
+    /// The same on a store that is open already, and its cache.
+    async fn open_with(
         settings: Arc<Settings>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         store: Arc<dyn ShardStore>,
+        node_cache: Arc<dyn NodeCache>,
     ) -> Result<Arc<Self>> {
         let storages = Storages::open(&settings)?;
         let snapshot = store.snapshot().await?;
@@ -134,7 +138,9 @@ impl Engine {
         let ids = Arc::new(TimeOrdered::new(clock.clone(), entropy.clone()));
         let planner = Planner::new(&settings, system.clone(), ids)?;
         let accounts = Accounts::open(&settings, &entropy, &committer, snapshot.as_ref(), &clock).await?;
-        let cold = ColdTier::new(ManifestService::new(storages, clock.clone()));
+        let entries = Arc::new(NodeEntries(node_cache));
+        let manifests = ManifestService::with_cache(storages, clock.clone(), &settings.manifest_cache, Some(entries));
+        let cold = ColdTier::new(manifests, settings.manifest_cache.memory_mib.saturating_mul(1 << 20));
         let engine = Arc::new_cyclic(|weak| Self {
             settings,
             clock,

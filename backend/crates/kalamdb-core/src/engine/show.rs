@@ -1,12 +1,17 @@
 //! System tables, SHOW and DESCRIBE: what the server says of itself, as far as the actor may hear it.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use kalamdb_commons::ids::{JobId, Scope, TableRef};
-use kalamdb_commons::schema::Role;
+use kalamdb_commons::schema::{Role, Table};
 use kalamdb_commons::{Error, Result};
+use kalamdb_filestore::CachedManifest;
 use kalamdb_sql::{Show, TableName};
 
 use super::Engine;
+use crate::partition::Partition;
+use crate::partition::view::recorded;
 use crate::query::StatementScope;
 use crate::query::scope::Access;
 use crate::system::show::{describe, needs, show};
@@ -18,13 +23,19 @@ impl Engine {
         let absent = || scope.not_found(&format!("{namespace}.{name}"));
         let resolved = TableRef::new(namespace, name).map_err(|_| absent())?;
         let table = system::table(&resolved).filter(|table| table.readable_by(scope.actor.role)).ok_or_else(absent)?;
-        let view = self.view(scope, table.needs).await?;
+        let view = self.view(scope, table.needs, None).await?;
         table.rows(&view)
     }
 
     /// The answer to a SHOW.
     pub(crate) async fn show(&self, scope: &StatementScope, statement: &Show) -> Result<RecordBatch> {
-        let mut view = self.view(scope, needs(statement)).await?;
+        let only = match statement {
+            Show::Manifest { table: Some(table) } | Show::StatsForTable { table } => {
+                Some(table.resolve(scope.namespace.as_str())?)
+            }
+            _ => None,
+        };
+        let mut view = self.view(scope, needs(statement), only.as_ref()).await?;
         if let Show::StatsForTable { table } = statement {
             view.table_stats = self.table_stats(scope, table)?;
         }
@@ -43,7 +54,7 @@ impl Engine {
         Ok(format!("Job '{job}' was {} and has been told to stop", status.as_str()))
     }
 
-    async fn view(&self, scope: &StatementScope, needs: Needs) -> Result<SystemView> {
+    async fn view(&self, scope: &StatementScope, needs: Needs, only: Option<&TableRef>) -> Result<SystemView> {
         let mut view = SystemView::new(scope.catalog().clone(), scope.actor.clone(), self.settings().clone());
         view.setting_sources = self.setting_sources.lock().clone();
         match needs {
@@ -51,7 +62,8 @@ impl Engine {
             Needs::Jobs => view.jobs = self.jobs().records(),
             Needs::Storages => view.storages = self.storage_infos(),
             Needs::Stats => view.stats = self.stats().await?,
-            Needs::Manifests => view.manifests = self.manifests(scope).await?,
+            Needs::Manifests => view.manifests = self.manifests(scope, only).await?,
+            Needs::ManifestCache => view.manifest_cache = self.manifest_cache(scope).await?,
         }
         Ok(view)
     }
@@ -76,6 +88,7 @@ impl Engine {
         let counters = self.store().counters();
         let catalog = self.catalog();
         let partitions = self.partitions().all();
+        let cached = self.cold().manifests().cache_figures();
         let hot_rows: u64 = partitions.iter().map(|partition| partition.hot().rows).sum();
         Ok(named([
             ("namespaces", catalog.namespaces().len() as u64),
@@ -88,23 +101,31 @@ impl Engine {
             ("commits", counters.commits),
             ("syncs", counters.syncs),
             ("committed_bytes", counters.bytes),
+            ("manifest_cache_hits", cached.hits),
+            ("manifest_cache_misses", cached.misses),
+            ("manifest_cache_revalidated", cached.revalidated),
+            ("open_partition_bytes", self.cold().held_bytes()),
         ]))
     }
 
-    /// The manifests of the partitions that the actor may see.
-    async fn manifests(&self, scope: &StatementScope) -> Result<Vec<(TableRef, Scope, String)>> {
+    /// The manifests of the partitions that the actor may see, of one table or of all.
+    async fn manifests(
+        &self,
+        scope: &StatementScope,
+        only: Option<&TableRef>,
+    ) -> Result<Vec<(TableRef, Scope, String)>> {
         let mut manifests = Vec::new();
         for table in scope.catalog().tables() {
-            if !table.kind.has_history() || scope.check_access(table, Access::Read).is_err() {
+            if !table.kind.has_history() || only.is_some_and(|only| *only != table.name) {
                 continue;
             }
-            for partition in self.partitions().of(table.incarnation) {
-                let own = scope.scope_in(table) == partition.id().scope;
-                if !own && scope.actor.role < Role::Dba {
+            for partition in self.shown_partitions(scope, table) {
+                // Not through its view: a look at all partitions would open all of them.
+                let record = partition.record();
+                if record.reserved_batch == 0 {
                     continue;
                 }
-                let view = partition.view_at(scope.point.through(), self.cold()).await?;
-                let Some(loaded) = view.loaded() else { continue };
+                let loaded = self.cold().manifests().load(partition.spec(), recorded(&record)).await?;
                 let json = serde_json::to_string(&*loaded.manifest)
                     .map_err(|error| Error::internal("a manifest").with_source(error))?;
                 manifests.push((table.name.clone(), partition.id().scope.clone(), json));
@@ -112,6 +133,30 @@ impl Engine {
         }
         manifests.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         Ok(manifests)
+    }
+
+    /// The partitions of a table whose cold tier the actor may look into: all for a `dba`, one's own for others.
+    fn shown_partitions(&self, scope: &StatementScope, table: &Table) -> Vec<Arc<Partition>> {
+        if scope.actor.role >= Role::Dba {
+            return self.partitions().of(table.incarnation);
+        }
+        let own = own_scope(scope, table);
+        own.and_then(|own| self.partitions().find(table.incarnation, &own)).into_iter().collect()
+    }
+
+    /// The entries of the manifest cache that the actor may see.
+    async fn manifest_cache(&self, scope: &StatementScope) -> Result<Vec<CachedManifest>> {
+        let manifests = self.cold().manifests();
+        if scope.actor.role >= Role::Dba {
+            return manifests.cached().await;
+        }
+        let mut entries = Vec::new();
+        for table in scope.catalog().tables().filter(|table| table.kind.has_history()) {
+            if let Some(own) = own_scope(scope, table) {
+                entries.extend(manifests.cached_of(&table.name, &own).await?);
+            }
+        }
+        Ok(entries)
     }
 
     /// What the hot tier holds of a table, in the partitions that the actor may see.
@@ -137,6 +182,11 @@ impl Engine {
             ("hot_versions_that_replace", kills),
         ]))
     }
+}
+
+/// The actor's own partition, if a table has one for each user.
+fn own_scope(scope: &StatementScope, table: &Table) -> Option<Scope> {
+    Some(scope.scope_in(table)).filter(|own| own.user().is_some())
 }
 
 fn named<const N: usize>(pairs: [(&str, u64); N]) -> Vec<(String, String)> {

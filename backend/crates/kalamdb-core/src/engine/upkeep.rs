@@ -7,10 +7,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalamdb_commons::ids::{CommitTime, Incarnation, JobId, NamespaceId};
+use kalamdb_commons::ids::{CommitTime, JobId, NamespaceId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
-use kalamdb_filestore::{PartitionSpec, Removal};
+use kalamdb_filestore::PartitionSpec;
 use kalamdb_sql::{Flush, FlushTarget};
 use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
 use serde_json::json;
@@ -60,10 +60,8 @@ impl Engine {
         self.periodically(self.settings.jobs.orphan_interval_seconds, |engine| async move {
             engine.submit_orphan_removal().await;
         });
-        self.periodically(self.settings.jobs.user_purge_interval_seconds, |engine| async move {
-            if let Err(error) = engine.purge_dropped_users().await {
-                tracing::warn!(%error, "the purge of dropped users could not be queued");
-            }
+        self.periodically(self.settings.manifest_cache.eviction_interval_seconds, |engine| async move {
+            engine.submit_manifest_eviction().await;
         });
         self.periodically(3_600, |engine| async move {
             if let Err(error) = engine.forget_old_answers().await {
@@ -220,9 +218,12 @@ impl Engine {
             || seconds.is_some_and(|seconds| age_ns / 1_000_000_000 >= i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
-    /// Hot rows that a flush before a crash made garbage.
+    /// Hot rows that a flush before a crash made garbage. Only who has hot rows can have such ones, so that a start does
+    /// not read the manifests of all the others.
     async fn remove_leftover_garbage(self: &Arc<Self>) {
-        for partition in self.partitions.all().into_iter().filter(|partition| partition.record().reserved_batch > 0) {
+        let may_have_some =
+            |partition: &Arc<Partition>| partition.record().reserved_batch > 0 && partition.hot().rows > 0;
+        for partition in self.partitions.all().into_iter().filter(may_have_some) {
             let _maintenance = partition.maintain().await;
             if let Err(error) = self.remove_garbage_of(&partition).await {
                 tracing::warn!(%error, partition = %partition.id(), "leftover hot rows could not be removed");
@@ -321,11 +322,7 @@ impl Engine {
                     scope: id.scope.clone(),
                 };
                 if record.reserved_batch > 0 {
-                    let removal = self.remove_cold(&spec, life.successor).await?;
-                    if !removal.held.is_empty() {
-                        tracing::info!(files = ?removal.held, "files of dropped contents are still read; they go as orphans later");
-                    }
-                    files += removal.removed.len();
+                    files += self.remove_cold(&spec, life).await?;
                 }
                 self.remove_hot(&KeySpace::new(&life.table.name, life.table.id, &id)).await?;
                 self.committer.records(Vec::new(), vec![key]).await?;
@@ -336,18 +333,20 @@ impl Engine {
         Ok(files)
     }
 
-    /// Ends the cold tier of a partition, and removes its files.
-    pub(super) async fn remove_cold(&self, spec: &PartitionSpec, successor: Incarnation) -> Result<Removal> {
+    async fn remove_cold(&self, spec: &PartitionSpec, life: &Dropped) -> Result<usize> {
         // IMPORTANT: what ended the life is durable before its files go: a power cut must not bring back a table whose
         // history is gone.
         self.store.sync().await?;
         // IMPORTANT: the empty manifest first: a flush of the ended life fails its publication from here on.
-        let retired = self.cold.manifests().publish_empty(spec, successor).await?;
-        self.cold.manifests().remove_files(spec, &retired.files).await
+        let retired = self.cold.manifests().publish_empty(spec, life.successor).await?;
+        let removal = self.cold.manifests().remove_files(spec, &retired.files).await?;
+        if !removal.held.is_empty() {
+            tracing::info!(files = ?removal.held, "files of dropped contents are still read; they go as orphans later");
+        }
+        Ok(removal.removed.len())
     }
 
-    /// Removes every hot key of a partition but its record.
-    pub(super) async fn remove_hot(&self, space: &KeySpace) -> Result<()> {
+    async fn remove_hot(&self, space: &KeySpace) -> Result<()> {
         let snapshot = self.committer.readers().newest().snapshot.clone();
         for prefix in keys::partition_prefixes(space) {
             let end = keys::prefix_end(&prefix);

@@ -21,8 +21,8 @@ pub enum JobKind {
     OrphanRemoval,
     /// Removes the contents that DROP or TRUNCATE ended.
     ContentRemoval,
-    /// Removes a dropped user with all partitions.
-    UserPurge,
+    /// Removes manifests from memory and from the manifest cache.
+    ManifestEviction,
 }
 
 impl JobKind {
@@ -32,7 +32,7 @@ impl JobKind {
             Self::Flush => "flush",
             Self::OrphanRemoval => "orphan_removal",
             Self::ContentRemoval => "content_removal",
-            Self::UserPurge => "user_purge",
+            Self::ManifestEviction => "manifest_eviction",
         }
     }
 
@@ -42,7 +42,7 @@ impl JobKind {
             Self::Flush => "FL",
             Self::OrphanRemoval => "OR",
             Self::ContentRemoval => "CR",
-            Self::UserPurge => "UP",
+            Self::ManifestEviction => "ME",
         }
     }
 }

@@ -16,6 +16,7 @@
 //! When you change what a view is made from, look at [`lookup`], which answers from the same parts for single rows,
 //! and at `flush`, which makes the next view.
 
+pub(crate) mod entries;
 pub(crate) mod lookup;
 pub(crate) mod overlay;
 pub(crate) mod registry;
@@ -24,10 +25,10 @@ pub(crate) mod view;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use kalamdb_commons::ids::{CommitTime, PartitionId, Scope, TableRef};
+use kalamdb_commons::ids::{CommitTime, PartitionId, Scope};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
-use kalamdb_filestore::PartitionSpec;
+use kalamdb_filestore::{Asked, Loaded, PartitionSpec};
 use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
 use kalamdb_store::{Snapshot, rows};
 use overlay::{Kill, Overlay};
@@ -84,7 +85,13 @@ impl Partition {
     pub(crate) fn new(table: &Table, scope: &Scope, record: Option<PartitionRecord>) -> Self {
         let id = PartitionId { incarnation: table.incarnation, scope: scope.clone() };
         let record_written = record.is_some();
-        let record = record.unwrap_or_else(|| new_record(&table.name));
+        let record = record.unwrap_or_else(|| PartitionRecord {
+            table: table.name.clone(),
+            manifest_version: 0,
+            flushed_through: CommitTime::ZERO,
+            reserved_batch: 0,
+            change_log_trimmed_through: CommitTime::ZERO,
+        });
         Self {
             keys: KeySpace::new(&table.name, table.id, &id),
             spec: PartitionSpec {
@@ -200,24 +207,57 @@ impl Partition {
         Ok(())
     }
 
-    /// The newest cold view with F <= `through`. Reads the manifest if the partition is used for the first time
-    /// since the start; `cold` knows how.
+    /// The newest cold view with F <= `through`. Asks for the manifest if the partition has not been used for long;
+    /// `cold` knows how.
     pub(crate) async fn view_at(&self, through: CommitTime, cold: &view::ColdTier) -> Result<Arc<ColdView>> {
-        if let Some(view) = self.held_view(through)? {
-            return Ok(view);
-        }
-        let _single_flight = self.loading.lock().await;
-        if let Some(view) = self.held_view(through)? {
-            return Ok(view);
-        }
-        let view = cold.load(self).await?;
-        self.state.lock().views.push_back(view);
-        self.held_view(through)?.ok_or_else(|| Error::internal("a view was just loaded"))
+        Ok(self.view_asking(through, cold).await?.0)
     }
 
-    /// Whether the manifest is in memory.
-    pub(crate) fn is_loaded(&self) -> bool {
-        !self.state.lock().views.is_empty()
+    /// The same, and whether storage had to be asked.
+    pub(crate) async fn view_asking(
+        &self,
+        through: CommitTime,
+        cold: &view::ColdTier,
+    ) -> Result<(Arc<ColdView>, Asked)> {
+        if let Some(view) = self.held_view(through)?
+            && cold.touch(&view)
+        {
+            return Ok((view, Asked::Cache));
+        }
+        let _single_flight = self.loading.lock().await;
+        let asked = match self.newest_view() {
+            Some(newest) => cold.renew(self, &newest).await?,
+            None => {
+                let (view, asked) = cold.load(self).await?;
+                self.state.lock().views.push_back(view);
+                asked
+            }
+        };
+        let view = self.held_view(through)?.ok_or_else(|| Error::internal("a view was just loaded"))?;
+        Ok((view, asked))
+    }
+
+    fn newest_view(&self) -> Option<Arc<ColdView>> {
+        self.state.lock().views.back().cloned()
+    }
+
+    /// Lets go of the view, if there is one only and no reader is at an older moment: the next use loads it again.
+    /// Says whether it did.
+    pub(crate) fn release_view(&self, oldest: CommitTime) -> bool {
+        // Whoever is about to publish the next view counts on this one staying until then.
+        let Ok(_maintenance) = self.maintenance.try_lock() else { return false };
+        let mut state = self.state.lock();
+        let is_alone = state.views.len() == 1;
+        let is_current = state.views.front().is_some_and(|view| view.flushed_through() <= oldest);
+        if is_alone && is_current {
+            state.views.clear();
+        }
+        is_alone && is_current
+    }
+
+    /// The manifest that is in memory, if the partition is open and has a cold tier.
+    pub(crate) fn newest_loaded(&self) -> Option<Loaded> {
+        self.state.lock().views.back().and_then(|view| view.loaded().cloned())
     }
 
     fn held_view(&self, through: CommitTime) -> Result<Option<Arc<ColdView>>> {
@@ -242,18 +282,6 @@ impl Partition {
         forget_old_views(&mut state, oldest);
     }
 
-    /// Everything of the partition is being removed: it is as new from here on.
-    pub(crate) fn emptied(&self) {
-        let mut state = self.state.lock();
-        *state = State {
-            record: new_record(&self.spec.table),
-            record_written: false,
-            overlay: Overlay::default(),
-            hot: HotCount::default(),
-            views: VecDeque::new(),
-        };
-    }
-
     /// Drops views that nobody needs any more.
     pub(crate) fn forget_old_views(&self, oldest: CommitTime) {
         forget_old_views(&mut self.state.lock(), oldest);
@@ -274,17 +302,6 @@ impl Partition {
     /// How many kills the overlay holds.
     pub(crate) fn overlay_len(&self) -> usize {
         self.state.lock().overlay.len()
-    }
-}
-
-/// The record of a partition that nothing was written to.
-fn new_record(table: &TableRef) -> PartitionRecord {
-    PartitionRecord {
-        table: table.clone(),
-        manifest_version: 0,
-        flushed_through: CommitTime::ZERO,
-        reserved_batch: 0,
-        change_log_trimmed_through: CommitTime::ZERO,
     }
 }
 

@@ -49,6 +49,11 @@ impl Partitions {
         self.by_id.entry(id).or_insert_with(|| Arc::new(Partition::new(table, scope, None))).clone()
     }
 
+    /// The partition of a life of a table and a scope, if it has been used or had rows.
+    pub(crate) fn find(&self, incarnation: Incarnation, scope: &Scope) -> Option<Arc<Partition>> {
+        self.by_id.get(&PartitionId { incarnation, scope: scope.clone() }).map(|found| found.clone())
+    }
+
     /// The partitions of one life of a table.
     pub(crate) fn of(&self, incarnation: Incarnation) -> Vec<Arc<Partition>> {
         let of = self.by_id.iter().filter(|entry| entry.key().incarnation == incarnation);
@@ -63,11 +68,6 @@ impl Partitions {
     /// The bytes of all current hot rows.
     pub(crate) fn hot_bytes(&self) -> u64 {
         self.by_id.iter().map(|entry| entry.value().hot().bytes).sum()
-    }
-
-    /// Forgets a partition that was emptied for good.
-    pub(crate) fn forget_one(&self, id: &PartitionId) {
-        self.by_id.remove(id);
     }
 
     /// Forgets the partitions of a life that has ended.

@@ -6,17 +6,27 @@
 //! newest U seen, so that each is located once per view.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use kalamdb_commons::ids::{CommitTime, RowId};
 use kalamdb_commons::{Error, Result, manifest};
-use kalamdb_filestore::{BatchColumn, BatchFile, BatchStatistics, IoCounters, Loaded, ManifestService, Recorded};
+use kalamdb_filestore::{
+    Asked, BatchColumn, BatchFile, BatchStatistics, IoCounters, Loaded, ManifestService, Recorded,
+};
 use kalamdb_store::keys::PartitionRecord;
 use roaring::RoaringBitmap;
 
 use super::Partition;
 use crate::stats::StatementStats;
+
+/// What a view takes besides its batches, about.
+const VIEW_BYTES: usize = 1_000;
+/// What a batch of a view takes besides its columns' ranges and its bitmaps, about.
+const BATCH_BYTES: usize = 1_000;
+/// What the range of a column takes, in the manifest, the view and the statistics together, about.
+const COLUMN_BYTES: usize = 400;
 
 /// A batch of a view.
 #[derive(Debug, Clone)]
@@ -67,13 +77,47 @@ pub(crate) struct ColdView {
     loaded: Option<Loaded>,
     batches: Vec<ColdBatch>,
     killed: tokio::sync::Mutex<Killed>,
+    _charge: Option<Charge>,
+}
+
+/// About what a view takes in memory, its part of the manifest included, as long as it lives.
+#[derive(Debug)]
+struct Charge {
+    sum: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Charge {
+    fn of(batches: &[ColdBatch], sum: &Arc<AtomicU64>) -> Self {
+        let batch = |batch: &ColdBatch| {
+            let bitmaps = batch.superseded.serialized_size() + batch.tombstones.serialized_size();
+            BATCH_BYTES + batch.entry.columns.len() * COLUMN_BYTES + bitmaps
+        };
+        let bytes = (VIEW_BYTES + batches.iter().map(batch).sum::<usize>()) as u64;
+        sum.fetch_add(bytes, Ordering::Relaxed);
+        Self { sum: sum.clone(), bytes }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.sum.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl ColdView {
-    fn new(loaded: Option<Loaded>, batches: Vec<ColdBatch>) -> Self {
-        let through = loaded.as_ref().map_or(CommitTime::ZERO, |loaded| loaded.manifest.flushed_through);
+    /// The view of a partition that has no cold tier.
+    fn empty() -> Self {
+        let killed = Killed { through: CommitTime::ZERO, positions: Vec::new() };
+        Self { loaded: None, batches: Vec::new(), killed: tokio::sync::Mutex::new(killed), _charge: None }
+    }
+
+    fn new(loaded: Loaded, batches: Vec<ColdBatch>, charged: &Arc<AtomicU64>) -> Self {
+        let through = loaded.manifest.flushed_through;
         let positions = vec![Arc::default(); batches.len()];
-        Self { loaded, batches, killed: tokio::sync::Mutex::new(Killed { through, positions }) }
+        let charge = Charge::of(&batches, charged);
+        let killed = tokio::sync::Mutex::new(Killed { through, positions });
+        Self { loaded: Some(loaded), batches, killed, _charge: Some(charge) }
     }
 
     /// F.
@@ -187,11 +231,29 @@ pub(crate) struct ColdTier {
     manifests: Arc<ManifestService>,
     /// What opening views read.
     io: Arc<IoCounters>,
+    /// What all views take, about.
+    held_bytes: Arc<AtomicU64>,
+    held_bytes_max: u64,
 }
 
 impl ColdTier {
-    pub(crate) fn new(manifests: ManifestService) -> Self {
-        Self { manifests: Arc::new(manifests), io: Arc::default() }
+    pub(crate) fn new(manifests: ManifestService, held_bytes_max: u64) -> Self {
+        Self { manifests: Arc::new(manifests), io: Arc::default(), held_bytes: Arc::default(), held_bytes_max }
+    }
+
+    /// What open partitions take in memory, about.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether open partitions take more memory than they may.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.held_bytes() > self.held_bytes_max
+    }
+
+    /// Whether there is room again for a good while.
+    pub(crate) fn is_well_below_limit(&self) -> bool {
+        self.held_bytes() <= self.held_bytes_max / 8 * 7
     }
 
     /// The manifests and, through them, the storages.
@@ -199,15 +261,15 @@ impl ColdTier {
         &self.manifests
     }
 
-    /// Reads a partition's manifest and opens its view. A partition that never reserved a batch number has no
-    /// cold tier of its own, and storage is not asked.
-    pub(crate) async fn load(&self, partition: &Partition) -> Result<Arc<ColdView>> {
+    /// Asks for a partition's manifest and opens its view. A partition that never reserved a batch number has no
+    /// cold tier of its own, and nothing is asked.
+    pub(crate) async fn load(&self, partition: &Partition) -> Result<(Arc<ColdView>, Asked)> {
         let record = partition.record();
         if record.reserved_batch == 0 {
-            return Ok(Arc::new(ColdView::new(None, Vec::new())));
+            return Ok((Arc::new(ColdView::empty()), Asked::Cache));
         }
-        let loaded = self.manifests.load(partition.spec(), recorded(&record)).await?;
-        self.view_of(partition, loaded).await
+        let (loaded, asked) = self.manifests.look_up(partition.spec(), recorded(&record)).await?;
+        Ok((self.view_of(partition, loaded).await?, asked))
     }
 
     /// The view of a manifest.
@@ -217,7 +279,26 @@ impl ColdTier {
             let batch = self.open(partition, entry.clone()).await?;
             self.add(&mut batches, batch).await?;
         }
-        Ok(Arc::new(ColdView::new(Some(loaded), batches)))
+        Ok(Arc::new(ColdView::new(loaded, batches, &self.held_bytes)))
+    }
+
+    /// Notes that a view is used. False if it has been held for so long that [`Self::renew`] is due.
+    pub(crate) fn touch(&self, view: &ColdView) -> bool {
+        view.loaded().is_none_or(|loaded| self.manifests.touch(loaded))
+    }
+
+    /// Finds out whether a view's manifest is still the stored one. This node is the only one that publishes for its
+    /// partitions, so a stored manifest that it did not publish is not taken over while the view stands: the next
+    /// publication meets it in its compare-and-set.
+    pub(crate) async fn renew(&self, partition: &Partition, view: &ColdView) -> Result<Asked> {
+        let Some(held) = view.loaded() else { return Ok(Asked::Cache) };
+        let (loaded, asked) = self.manifests.look_up(partition.spec(), recorded(&partition.record())).await?;
+        if loaded.manifest.version != held.manifest.version {
+            let (held, stored) = (held.manifest.version, loaded.manifest.version);
+            tracing::warn!(partition = %partition.id(), held, stored, "the stored manifest is not the one in memory");
+        }
+        held.renewed_by(&loaded);
+        Ok(asked)
     }
 
     /// The view after a flush added one batch, and none was retired.
@@ -231,7 +312,7 @@ impl ColdTier {
         let mut batches = view.batches.clone();
         let batch = self.open(partition, added).await?;
         self.add(&mut batches, batch).await?;
-        Ok(Arc::new(ColdView::new(Some(loaded), batches)))
+        Ok(Arc::new(ColdView::new(loaded, batches, &self.held_bytes)))
     }
 
     async fn open(&self, partition: &Partition, entry: manifest::Batch) -> Result<ColdBatch> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kalamdb_commons::ids::{NamespaceId, Scope};
 use kalamdb_commons::schema::{AccessLevel, Actor, Role, Table, TableKind};
 use kalamdb_commons::{Error, Result};
+use kalamdb_filestore::Asked;
 
 use crate::catalog::Catalog;
 use crate::commit::readers::ReadPoint;
@@ -89,10 +90,13 @@ impl StatementScope {
     /// Opens the actor's partition of a table at the statement's moment.
     pub(crate) async fn read(&self, table: &Table) -> Result<PartitionRead> {
         let partition = self.engine.partitions().get(table, &self.scope_in(table));
-        let counter =
-            if partition.is_loaded() { &self.stats.manifest_cache_hits } else { &self.stats.manifest_cache_misses };
+        let (view, asked) = partition.view_asking(self.point.through(), self.engine.cold()).await?;
+        let counter = match asked {
+            Asked::Cache => &self.stats.manifest_cache_hits,
+            Asked::Storage => &self.stats.manifest_cache_misses,
+        };
         StatementStats::add(counter, 1);
-        let view = partition.view_at(self.point.through(), self.engine.cold()).await?;
+        self.engine.close_surplus_partitions();
         let pending =
             self.writes.as_ref().and_then(|writes| writes.of(partition.id())).map(|own| Arc::new(own.clone()));
         Ok(PartitionRead { partition, point: self.point.clone(), view, pending, stats: self.stats.clone() })

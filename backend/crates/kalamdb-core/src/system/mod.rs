@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`catalog_tables`] | `users`, `namespaces`, `tables`, `schemas`, `columns` |
-//! | [`server_tables`] | `storages`, `jobs`, `manifest`, `stats`, `settings`, `cluster` |
+//! | [`server_tables`] | `storages`, `jobs`, `manifest`, `manifest_cache`, `stats`, `settings`, `cluster` |
 //! | [`information_schema`] | `tables` and `columns` as PostgreSQL has them |
 //! | [`show`] | SHOW and DESCRIBE |
 //! | [`visibility`] | who sees which object |
@@ -32,6 +32,7 @@ use kalamdb_commons::ids::{Scope, StorageId, TableRef};
 use kalamdb_commons::schema::{Actor, Role};
 use kalamdb_commons::settings::Settings;
 use kalamdb_commons::types::SchemaRef;
+use kalamdb_filestore::CachedManifest;
 
 use crate::catalog::Catalog;
 use crate::jobs::JobRecord;
@@ -67,6 +68,8 @@ pub struct SystemView {
     pub table_stats: Vec<(String, String)>,
     /// Manifests as JSON.
     pub manifests: Vec<(TableRef, Scope, String)>,
+    /// Entries of the manifest cache.
+    pub manifest_cache: Vec<CachedManifest>,
     /// This node.
     pub node: NodeInfo,
 }
@@ -88,6 +91,7 @@ impl SystemView {
             stats: Vec::new(),
             table_stats: Vec::new(),
             manifests: Vec::new(),
+            manifest_cache: Vec::new(),
             node,
         }
     }
@@ -132,6 +136,8 @@ pub enum Needs {
     Stats,
     /// The manifests.
     Manifests,
+    /// The entries of the manifest cache.
+    ManifestCache,
 }
 
 /// A table that the server answers by itself.
@@ -175,6 +181,16 @@ const fn for_all(
     SystemTable { namespace, name, needs: Needs::Nothing, least_role: Role::User, columns, fill }
 }
 
+/// For everybody, who sees the rows of their own partitions.
+const fn for_owners(
+    name: &'static str,
+    needs: Needs,
+    columns: Columns,
+    fill: fn(&SystemView) -> Result<Vec<sheet::Row>>,
+) -> SystemTable {
+    SystemTable { namespace: SYSTEM, name, needs, least_role: Role::User, columns, fill }
+}
+
 const fn for_dba(
     name: &'static str,
     needs: Needs,
@@ -184,11 +200,12 @@ const fn for_dba(
     SystemTable { namespace: SYSTEM, name, needs, least_role: Role::Dba, columns, fill }
 }
 
-static TABLES: [SystemTable; 13] = [
+static TABLES: [SystemTable; 14] = [
     for_dba("cluster", Needs::Nothing, server_tables::CLUSTER, server_tables::cluster),
     for_all(SYSTEM, "columns", catalog_tables::COLUMNS, catalog_tables::columns),
     for_dba("jobs", Needs::Jobs, server_tables::JOBS, server_tables::jobs),
-    for_dba("manifest", Needs::Manifests, server_tables::MANIFEST, server_tables::manifest),
+    for_owners("manifest", Needs::Manifests, server_tables::MANIFEST, server_tables::manifest),
+    for_owners("manifest_cache", Needs::ManifestCache, server_tables::MANIFEST_CACHE, server_tables::manifest_cache),
     for_all(SYSTEM, "namespaces", catalog_tables::NAMESPACES, catalog_tables::namespaces),
     for_all(SYSTEM, "schemas", catalog_tables::TABLES, catalog_tables::schemas),
     for_dba("settings", Needs::Nothing, server_tables::SETTINGS, server_tables::settings),

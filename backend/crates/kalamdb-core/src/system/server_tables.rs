@@ -1,8 +1,9 @@
-//! `system.storages`, `jobs`, `manifest`, `stats`, `settings` and `cluster`: the server as a whole, for `dba`.
+//! `system.storages`, `jobs`, `stats`, `settings` and `cluster`: the server as a whole, for `dba`; `manifest` and
+//! `manifest_cache`, of which others see what is about their own partitions.
 
 use kalamdb_commons::error::{Error, Result};
 use kalamdb_commons::settings::Settings;
-use kalamdb_commons::types::ColumnType::{Boolean, Json, Text, Timestamp};
+use kalamdb_commons::types::ColumnType::{BigInt, Boolean, Json, Text, Timestamp};
 use serde_json::Value;
 
 use super::SystemView;
@@ -73,6 +74,35 @@ pub(super) fn manifest(view: &SystemView) -> Result<Vec<Row>> {
     let rows = view.manifests.iter().map(|(table, scope, json)| {
         let scope = scope.user().map_or("shared", |user| user.as_str());
         vec![table.namespace.as_str().into(), table.table.as_str().into(), scope.into(), json.as_str().into()]
+    });
+    Ok(rows.collect())
+}
+
+pub(super) const MANIFEST_CACHE: Columns = &[
+    ("namespace", Text),
+    ("table", Text),
+    ("user_id", Text),
+    ("etag", Text),
+    ("last_refreshed", Timestamp),
+    ("last_accessed", Timestamp),
+    ("ttl", BigInt),
+    ("source", Text),
+    ("sync_state", Text),
+];
+
+pub(super) fn manifest_cache(view: &SystemView) -> Result<Vec<Row>> {
+    let rows = view.manifest_cache.iter().map(|entry| {
+        vec![
+            entry.table.namespace.as_str().into(),
+            entry.table.table.as_str().into(),
+            entry.scope.user().map(|user| user.as_str()).into(),
+            entry.etag.as_deref().into(),
+            Cell::Time(entry.last_refreshed_ms),
+            entry.last_accessed_ms.map_or(Cell::Null, Cell::Time),
+            Cell::Int(entry.ttl_seconds),
+            entry.source.as_str().into(),
+            entry.sync_state.as_str().into(),
+        ]
     });
     Ok(rows.collect())
 }

@@ -3,7 +3,7 @@ use arrow::util::display::array_value_to_string;
 use kalamdb_commons::ErrorKind;
 use kalamdb_commons::ids::{JobId, NamespaceId, UserId};
 use kalamdb_commons::settings::LimitSettings;
-use kalamdb_sql::{Show, Statement};
+use kalamdb_sql::Statement;
 
 use super::*;
 use crate::catalog::fixture::{Fixture, actor, table_ref};
@@ -87,6 +87,10 @@ fn published_columns_come_first_and_in_order() {
             "job_id, job_type, status, parameters, message, progress, created_at, started_at, finished_at, node_id",
         ),
         ("system.manifest", "namespace_id, table_name, scope, manifest_json"),
+        (
+            "system.manifest_cache",
+            "namespace, table, user_id, etag, last_refreshed, last_accessed, ttl, source, sync_state",
+        ),
         ("system.stats", "metric_name, metric_value"),
         ("system.settings", "name, value, source, description"),
         ("system.cluster", "node_id, role, is_leader, is_self, api_addr"),
@@ -116,7 +120,7 @@ fn rows_fit_the_schema_for_every_table_and_role() {
 #[test]
 fn tables_about_the_whole_server_do_not_exist_below_dba() {
     let fixture = fixture();
-    for name in ["users", "jobs", "storages", "settings", "manifest", "stats", "cluster"] {
+    for name in ["users", "jobs", "storages", "settings", "stats", "cluster"] {
         let table = table(&table_ref(&format!("system.{name}"))).unwrap();
         assert!(!table.readable_by(Role::User) && !table.readable_by(Role::Service) && table.readable_by(Role::Dba));
         assert_eq!(table.rows(&view(&fixture, Role::Service)).unwrap().num_rows(), 0, "{name}");
@@ -285,7 +289,7 @@ fn describe_shows_tables_views_and_system_tables_alike() {
 #[test]
 fn statements_about_the_whole_server_need_dba() {
     let fixture = fixture();
-    for sql in ["SHOW ALL", "SHOW STORAGES", "SHOW MANIFEST", "SHOW STATS FOR TABLE open"] {
+    for sql in ["SHOW ALL", "SHOW STORAGES", "SHOW STATS FOR TABLE open"] {
         assert_eq!(
             run_show(&view(&fixture, Role::User), sql).unwrap_err().kind(),
             ErrorKind::PermissionDenied,
@@ -293,8 +297,6 @@ fn statements_about_the_whole_server_need_dba() {
         );
         run_show(&view(&fixture, Role::Dba), sql).unwrap();
     }
-    let error = show(&view(&fixture, Role::Dba), &Show::ManifestCache, None).unwrap_err();
-    assert!(error.message().contains("SHOW MANIFEST CACHE"), "{error}");
 }
 
 #[test]
@@ -319,6 +321,10 @@ fn manifests_and_figures_are_those_of_the_table() {
     let shown = text(&run_show(&dba, "SHOW MANIFEST FOR TABLE mine").unwrap());
     assert_eq!(first_columns(&shown, 3), ["app.mine.alice"]);
     assert_eq!(text(&run_show(&dba, "SHOW MANIFEST").unwrap()).len(), 2);
+    for hidden in ["closed", "vault.gold", "nope"] {
+        let error = run_show(&view(&fixture, Role::User), &format!("SHOW MANIFEST FOR TABLE {hidden}")).unwrap_err();
+        assert_eq!(error.message(), format!("table '{}' does not exist", hidden_name(hidden)));
+    }
     let figures: BTreeMap<String, String> = text(&run_show(&dba, "SHOW STATS FOR TABLE mine").unwrap())
         .into_iter()
         .map(|row| (row[0].clone(), row[1].clone()))
@@ -326,6 +332,10 @@ fn manifests_and_figures_are_those_of_the_table() {
     assert_eq!((figures["cold_rows"].as_str(), figures["cold_deletions"].as_str()), ("7", "2"));
     assert_eq!(figures["hot_rows"], "3");
     assert_eq!(run_show(&dba, "SHOW STATS FOR TABLE nope").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+fn hidden_name(name: &str) -> String {
+    if name.contains('.') { name.to_owned() } else { format!("app.{name}") }
 }
 
 #[test]

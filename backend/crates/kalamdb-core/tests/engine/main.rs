@@ -5,9 +5,9 @@
 mod db;
 mod equivalence;
 mod life;
+mod manifest_cache;
 mod model;
 mod pruning;
-mod purge;
 mod requirements;
 mod schema;
 mod tiers;

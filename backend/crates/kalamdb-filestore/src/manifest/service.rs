@@ -1,8 +1,9 @@
 //! The only reader and writer of manifests.
 //!
 //! A manifest is validated when its partition is first used, and rebuilt from footers if it is missing, damaged or
-//! stale. From then on the one in memory is the one that this service validated or published, and publication is a
-//! compare-and-set against storage, so whoever holds an older one is told instead of overwriting.
+//! stale. From then on the one in the [`cache`](super::cache) is the one that this service validated or published, and
+//! publication is a compare-and-set against storage, so whoever holds an older one is told instead of overwriting.
+//! Every publication, whoever asks for it, writes storage first and then both levels of the cache.
 //!
 //! The life of an edit: batch files are durable before [`ManifestService::publish`] is called; the new manifest is
 //! durable when it returns; only then may hot rows go, and retired files when nobody holds them
@@ -14,12 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kalamdb_commons::clock::Clock;
-use kalamdb_commons::ids::{CommitTime, Incarnation, PartitionPath, StorageId};
+use kalamdb_commons::ids::{CommitTime, Incarnation, PartitionPath, Scope, TableRef};
 use kalamdb_commons::manifest::{
     Batch, BatchStatus, FORMAT_VERSION, MANIFEST_FILE, Manifest, batch_file_name, batch_file_number,
 };
+use kalamdb_commons::settings::ManifestCacheSettings;
 use kalamdb_commons::{Error, ErrorKind, Result};
 
+use super::cache::{Access, CacheFigures, CachedManifest, EntryStore, Evicted, ManifestCache};
 use super::rebuild;
 use super::statistics::BatchStatistics;
 use super::validate::{self, Verdict};
@@ -29,8 +32,6 @@ use crate::io::IoCounters;
 use crate::partition::PartitionSpec;
 use crate::storage::{PutError, Storage, Storages, Tag};
 
-/// Memory for manifests, as their JSON would take.
-const CACHE_BYTES_MAX: u64 = 32 << 20;
 /// How often a manifest that others change meanwhile is read again.
 const ATTEMPTS_MAX: usize = 8;
 
@@ -68,13 +69,39 @@ pub struct Loaded {
     pub tag: Option<Tag>,
     /// Whether it was made from footers, because what was stored could not be used.
     pub rebuilt: bool,
+    /// Whether storage holds it. One that was rebuilt may be in memory only.
+    pub(crate) is_stored: bool,
+    /// When it was compared with storage and asked for.
+    pub(crate) access: Arc<Access>,
 }
 
 impl Loaded {
-    fn new(manifest: Manifest, tag: Option<Tag>, rebuilt: bool) -> Self {
+    pub(crate) fn new(manifest: Manifest, tag: Option<Tag>, rebuilt: bool) -> Self {
         let manifest = Arc::new(manifest);
-        Self { statistics: Arc::new(BatchStatistics::new(Arc::clone(&manifest))), manifest, tag, rebuilt }
+        let statistics = Arc::new(BatchStatistics::new(Arc::clone(&manifest)));
+        Self { statistics, manifest, is_stored: tag.is_some(), tag, rebuilt, access: Arc::default() }
     }
+
+    /// When somebody last asked for it since the start, ms since 1970.
+    pub fn last_accessed_ms(&self) -> Option<i64> {
+        self.access.accessed_ms()
+    }
+
+    /// The same manifest was loaded again: what is known of its age is known here too.
+    pub fn renewed_by(&self, other: &Self) {
+        if !Arc::ptr_eq(&self.access, &other.access) {
+            self.access.follow(&other.access);
+        }
+    }
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The cache, without touching storage.
+    Cache,
+    /// Storage was asked, if only whether anything has changed.
+    Storage,
 }
 
 /// A change of a manifest.
@@ -147,7 +174,7 @@ pub struct Removal {
 pub struct ManifestService {
     storages: Storages,
     clock: Arc<dyn Clock>,
-    cache: moka::sync::Cache<(StorageId, PartitionPath), Loaded>,
+    cache: ManifestCache,
 }
 
 /// What is stored of a partition.
@@ -157,13 +184,19 @@ struct Stored {
 }
 
 impl ManifestService {
-    /// A service over these storages.
+    /// A service over these storages, whose cache is in memory only.
     pub fn new(storages: Storages, clock: Arc<dyn Clock>) -> Self {
-        let weight = |_: &(StorageId, PartitionPath), loaded: &Loaded| {
-            let columns = loaded.manifest.batches.iter().map(|batch| 400 + batch.columns.len() * 150).sum::<usize>();
-            u32::try_from(500 + columns).unwrap_or(u32::MAX)
-        };
-        let cache = moka::sync::Cache::builder().max_capacity(CACHE_BYTES_MAX).weigher(weight).build();
+        Self::with_cache(storages, clock, &ManifestCacheSettings::default(), None)
+    }
+
+    /// A service whose cache has these limits, and a level that survives restarts.
+    pub fn with_cache(
+        storages: Storages,
+        clock: Arc<dyn Clock>,
+        settings: &ManifestCacheSettings,
+        entries: Option<Arc<dyn EntryStore>>,
+    ) -> Self {
+        let cache = ManifestCache::new(settings, entries, clock.now_ms());
         Self { storages, clock, cache }
     }
 
@@ -172,37 +205,141 @@ impl ManifestService {
         &self.storages
     }
 
-    /// The manifest of a partition: the one in memory if it was validated and is not older than what the hot tier
-    /// recorded, else the stored one, else one rebuilt from footers. A partition that was never flushed has an empty
-    /// one, which is not stored.
+    /// Notes that a manifest that the caller holds is asked for. False if it has been held for so long that
+    /// [`Self::load`] is to say whether it is still the stored one.
+    pub fn touch(&self, held: &Loaded) -> bool {
+        self.cache.touch(held, self.clock.now_ms())
+    }
+
+    /// Whether nobody has asked for a manifest for so long that it need not be held.
+    pub fn is_idle(&self, held: &Loaded) -> bool {
+        self.cache.is_idle(held, self.clock.now_ms())
+    }
+
+    /// The manifest of a partition: a fresh one from the cache if it is not older than what the hot tier recorded,
+    /// else the stored one, else one rebuilt from footers. A partition that was never flushed has an empty one, which
+    /// is not stored.
     ///
     /// # Errors
     /// Corrupt, naming the partition, if what the hot tier recorded cannot be reached, or if the stored manifest is
     /// of a later format. I/O if storage fails.
     pub async fn load(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
-        if let Some(held) = self.cache.get(&cache_key(spec)) {
-            let fits = held.manifest.incarnation == spec.incarnation
-                && recorded.is_none_or(|recorded| recorded.is_reached_by(&held.manifest));
-            if fits {
-                return Ok(held);
-            }
-        }
-        self.reload(spec, recorded).await
+        Ok(self.look_up(spec, recorded).await?.0)
     }
 
-    /// As [`Self::load`], but never from memory: after a conflict.
+    /// As [`Self::load`], and says whether storage had to be asked.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn look_up(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<(Loaded, Asked)> {
+        let now_ms = self.clock.now_ms();
+        let fits = |found: &Loaded| recorded.is_none_or(|recorded| recorded.is_reached_by(&found.manifest));
+        if let Some(held) = self.cache.fresh(spec, now_ms).await.filter(fits) {
+            self.cache.hit(&held, now_ms);
+            return Ok((held, Asked::Cache));
+        }
+        let confirmed = match self.cache.candidate(spec).await.filter(|(found, _)| fits(found)) {
+            Some((found, is_seen)) => self.confirm(spec, recorded, found, is_seen).await?,
+            None => None,
+        };
+        let loaded = match confirmed {
+            Some(confirmed) => confirmed,
+            None => self.reload(spec, recorded).await?,
+        };
+        self.cache.missed(&loaded, now_ms);
+        Ok((loaded, Asked::Storage))
+    }
+
+    /// Asks storage whether a cached manifest is still the stored one; `None` if it is not, or its files are not as it
+    /// says. What this process has not seen yet is validated as if it had just been read.
+    async fn confirm(
+        &self,
+        spec: &PartitionSpec,
+        recorded: Option<Recorded>,
+        found: Loaded,
+        is_seen: bool,
+    ) -> Result<Option<Loaded>> {
+        let Some(tag) = &found.tag else { return Ok(None) };
+        let storage = self.storages.get(&spec.storage)?;
+        let path = spec.path();
+        match storage.is_current(&path.file(MANIFEST_FILE), tag).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) if is_seen => {
+                self.cache.not_confirmed(spec, &error, self.clock.now_ms());
+                return Ok(Some(found));
+            }
+            Err(error) => return Err(error),
+        }
+        if !is_seen {
+            let files = storage.list(path.as_str()).await?.into_iter().collect();
+            if validate::problem(spec, &found.manifest, &files, recorded).is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.cache.confirmed(spec, found, self.clock.now_ms()).await))
+    }
+
+    /// As [`Self::load`], but never from the cache: after a conflict.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub async fn reload(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
         let storage = self.storages.get(&spec.storage)?;
         for _ in 0..ATTEMPTS_MAX {
+            // Before storage is read: what is published meanwhile is newer than what is read then, not a floor for it.
+            let floor = self.floor(spec, recorded);
             let stored = self.read(&storage, spec).await?;
-            if let Some(loaded) = self.settle(&storage, spec, recorded, stored).await? {
-                return Ok(self.keep(spec, loaded));
+            if let Some(loaded) = self.settle(&storage, spec, floor, stored).await? {
+                return Ok(self.keep(spec, loaded).await);
             }
         }
         Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be read; try again")))
+    }
+
+    /// What a manifest must reach: what the hot tier recorded, and what this process has seen.
+    fn floor(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Option<Recorded> {
+        match (recorded, self.cache.floor(spec)) {
+            (Some(recorded), Some(seen)) => Some(Recorded {
+                version: recorded.version.max(seen.version),
+                flushed_through: recorded.flushed_through.max(seen.flushed_through),
+            }),
+            (recorded, seen) => recorded.or(seen),
+        }
+    }
+
+    /// Writes both levels of the cache.
+    async fn keep(&self, spec: &PartitionSpec, loaded: Loaded) -> Loaded {
+        self.cache.write(spec, loaded, self.clock.now_ms()).await
+    }
+
+    /// How often the cache could answer by itself.
+    pub fn cache_figures(&self) -> CacheFigures {
+        self.cache.figures()
+    }
+
+    /// Every entry of the cache, by key.
+    ///
+    /// # Errors
+    /// If the persistent level cannot be read.
+    pub async fn cached(&self) -> Result<Vec<CachedManifest>> {
+        self.cache.list(self.clock.now_ms()).await
+    }
+
+    /// The cache's entry of one partition.
+    ///
+    /// # Errors
+    /// As [`Self::cached`].
+    pub async fn cached_of(&self, table: &TableRef, scope: &Scope) -> Result<Option<CachedManifest>> {
+        self.cache.show(table, scope, self.clock.now_ms()).await
+    }
+
+    /// Removes from the cache what has not been used for long, and the least recently used beyond its limits.
+    ///
+    /// # Errors
+    /// If the persistent level fails; some entries may be gone then.
+    pub async fn evict_cached(&self) -> Result<Evicted> {
+        self.cache.evict(self.clock.now_ms()).await
     }
 
     /// What is stored. The manifest is read before the directory: a file that is added in between does no harm.
@@ -264,7 +401,7 @@ impl ManifestService {
                 stored.manifest.as_ref().and_then(|(bytes, _)| serde_json::from_slice(bytes).ok());
             let why = "that was asked for";
             if let Some(loaded) = self.rebuild_with(&storage, spec, recorded, &stored, found.as_ref(), why).await? {
-                return Ok(self.keep(spec, loaded));
+                return Ok(self.keep(spec, loaded).await);
             }
         }
         Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be rebuilt; try again")))
@@ -288,7 +425,7 @@ impl ManifestService {
         for (file, error) in &unreadable {
             tracing::warn!(partition = %spec, file, error = error.message(), "a batch file that is not needed is unreadable");
         }
-        let known = self.cache.get(&cache_key(spec)).map_or(0, |held| held.manifest.version);
+        let known = self.cache.floor(spec).map_or(0, |seen| seen.version);
         let version = known.max(recorded.map_or(0, |recorded| recorded.version)).max(found.map_or(0, |m| m.version));
         let numbers = stored.files.keys().filter_map(|name| batch_file_number(name));
         let max_batch = numbers.max().unwrap_or(0).max(found.map_or(0, |manifest| manifest.max_batch));
@@ -303,7 +440,7 @@ impl ManifestService {
             // Reading goes on from the files; the next publication writes it.
             Err(PutError::Failed(error)) => {
                 tracing::warn!(partition = %spec, error = error.message(), "the rebuilt manifest could not be stored");
-                Ok(Some(Loaded::new(manifest, tag, true)))
+                Ok(Some(Loaded { is_stored: false, ..Loaded::new(manifest, tag, true) }))
             }
         }
     }
@@ -358,21 +495,12 @@ impl ManifestService {
             Ok(tag) => tag,
             Err(error) => {
                 // Whatever is stored now, it need not be what is in memory.
-                self.cache.invalidate(&cache_key(spec));
+                self.cache.doubt(spec);
                 return Err(error.into());
             }
         };
-        let loaded = Loaded::new(manifest, Some(tag), false);
-        Ok(self.keep(spec, loaded))
-    }
-
-    /// Keeps a manifest in memory, and returns it. One that is newer, which somebody published meanwhile, stays.
-    fn keep(&self, spec: &PartitionSpec, loaded: Loaded) -> Loaded {
-        self.cache.entry(cache_key(spec)).and_upsert_with(|held| match held {
-            Some(held) if held.value().manifest.version > loaded.manifest.version => held.into_value(),
-            _ => loaded.clone(),
-        });
-        loaded
+        // IMPORTANT: after storage, so that no level ever holds a manifest that storage may not have.
+        Ok(self.keep(spec, Loaded::new(manifest, Some(tag), false)).await)
     }
 
     /// The manifest after an edit.
@@ -439,15 +567,16 @@ impl ManifestService {
                 let files = stored.files.keys().filter(is_left).cloned().collect();
                 return Ok(Retired { loaded: Loaded::new(later.clone(), Some(tag.clone()), false), files });
             }
-            let known = self.cache.get(&cache_key(spec)).map_or(0, |held| held.manifest.version);
+            let known = self.cache.floor(spec).map_or(0, |seen| seen.version);
             let version = found.as_ref().map_or(0, |manifest| manifest.version).max(known) + 1;
             let numbers = stored.files.keys().filter_map(|name| batch_file_number(name));
             let max_batch = numbers.max().unwrap_or(0).max(found.as_ref().map_or(0, |manifest| manifest.max_batch));
             let manifest = self.empty(spec, next, version, max_batch);
             let tag = stored.manifest.as_ref().map(|(_, tag)| tag);
-            self.cache.invalidate(&cache_key(spec));
+            self.cache.doubt(spec);
             match self.put(&storage, spec, &manifest, tag).await {
                 Ok(tag) => {
+                    self.cache.remove(spec).await;
                     let files = found.map_or_else(Vec::new, |manifest| {
                         manifest.batches.into_iter().map(|batch| batch.path).collect()
                     });
@@ -590,10 +719,6 @@ impl ManifestService {
     fn now(&self) -> String {
         chrono::DateTime::from_timestamp_nanos(self.clock.now_ns()).to_rfc3339()
     }
-}
-
-fn cache_key(spec: &PartitionSpec) -> (StorageId, PartitionPath) {
-    (spec.storage.clone(), spec.path())
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(crate) fn judge(
         Ok(manifest) => manifest,
         Err(error) => return Ok(Verdict::Damaged(None, format!("it cannot be read ({error})"))),
     };
-    if manifest.scope != spec.scope || manifest.table != spec.table {
+    if !is_of(spec, &manifest) {
         return Ok(Verdict::Damaged(None, "it is another partition's".to_owned()));
     }
     if manifest.incarnation != spec.incarnation {
@@ -64,8 +64,13 @@ pub(crate) fn judge(
     }
 }
 
+/// Whether a manifest is the partition's, of whatever incarnation.
+pub(crate) fn is_of(spec: &PartitionSpec, manifest: &Manifest) -> bool {
+    manifest.scope == spec.scope && manifest.table == spec.table
+}
+
 /// What is wrong with a manifest of the right partition and incarnation.
-fn problem(
+pub(crate) fn problem(
     spec: &PartitionSpec,
     manifest: &Manifest,
     files: &BTreeMap<String, u64>,

@@ -138,6 +138,14 @@ impl ObjectStorage {
         }
     }
 
+    pub(super) async fn is_current(&self, path: &str, tag: &Tag) -> Result<bool> {
+        match self.store.head(&self.at(path)?).await {
+            Ok(meta) => Ok(meta.e_tag.as_ref() == Some(&tag.0)),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failure::object("looking at", path, &error)),
+        }
+    }
+
     pub(super) async fn list(&self, directory: &str) -> Result<Vec<(String, u64)>> {
         let at = self.at(directory)?;
         let found = self.store.list_with_delimiter(Some(&at)).await;

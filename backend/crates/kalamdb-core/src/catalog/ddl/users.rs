@@ -28,8 +28,7 @@ pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateUse
         }
         Some(_) => {
             return Err(Error::already_exists(format!(
-                "user '{id}' was dropped and is not purged yet: the name stays taken while rows are stored under it \
-                 (auth.dropped_user_hours)"
+                "user '{id}' was dropped and is not purged yet: the name stays taken while rows are stored under it"
             )));
         }
         None => {}
@@ -46,7 +45,6 @@ pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateUse
         created_at_ms: context.now_ms,
         updated_at_ms: context.now_ms,
         deleted_at_ms: None,
-        purge_life: None,
     });
     Ok(draft.finish(format!("User '{id}' created")).into())
 }

@@ -76,7 +76,6 @@ impl Engine {
                     created_at_ms: now_ms,
                     updated_at_ms: now_ms,
                     deleted_at_ms: None,
-                    purge_life: None,
                 });
                 Ok(Some(draft.finish("set up")))
             })

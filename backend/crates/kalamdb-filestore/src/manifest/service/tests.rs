@@ -158,7 +158,7 @@ async fn a_manifest_that_contradicts_the_files_is_rebuilt() {
         ("a batch of another life", |manifest| manifest.batches[0].incarnation = Incarnation(4)),
         ("another table's id", |manifest| manifest.table_id = TableId(8)),
         ("another table", |manifest| manifest.table = TableRef::new("app", "other").unwrap()),
-        ("another scope", |manifest| manifest.scope = kalamdb_commons::ids::Scope::Shared),
+        ("another scope", |manifest| manifest.scope = Scope::Shared),
     ];
     for storage in STORAGES {
         for (what, change) in &changes {

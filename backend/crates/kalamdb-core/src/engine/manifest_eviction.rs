@@ -1,0 +1,62 @@
+//! The eviction of manifests (FR-047 to FR-050): partitions that nobody asked for in long leave memory, and entries of
+//! the manifest cache go by age, by idleness and at the limits. What was evicted is loaded again when it is asked for.
+
+use std::cmp::Reverse;
+
+use kalamdb_commons::{Error, Result};
+use serde_json::json;
+
+use super::Engine;
+use crate::jobs::{JobEnd, JobHandle, JobKind};
+use crate::partition::Partition;
+
+impl Engine {
+    /// Queues the eviction as a job.
+    pub(crate) async fn submit_manifest_eviction(&self) {
+        let parameters = json!({});
+        // One that waits still does the work of this one too.
+        if self.jobs().is_pending(JobKind::ManifestEviction, &parameters) {
+            return;
+        }
+        let engine = self.weak.clone();
+        let work = move |_: JobHandle| async move {
+            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
+            engine.evict_manifests().await.map(JobEnd::Completed)
+        };
+        if let Err(error) = self.jobs().submit(JobKind::ManifestEviction, parameters, work).await {
+            tracing::warn!(%error, "the eviction of manifests could not be queued");
+        }
+    }
+
+    /// Evicts, and says what went.
+    pub(crate) async fn evict_manifests(&self) -> Result<String> {
+        let oldest = self.committer().readers().oldest();
+        let manifests = self.cold().manifests();
+        let is_idle = |partition: &Partition| {
+            partition.newest_loaded().is_some_and(|loaded| manifests.is_idle(&loaded)) && partition.release_view(oldest)
+        };
+        let closed = self.partitions().all().iter().filter(|partition| is_idle(partition)).count();
+        let evicted = manifests.evict_cached().await?;
+        Ok(format!(
+            "{closed} idle partition(s) closed, {} manifest(s) out of memory, {} entries removed, {} left",
+            evicted.idle, evicted.entries, evicted.left
+        ))
+    }
+
+    /// Closes the partitions that were not used for the longest time, once open ones take more memory than they may.
+    pub(crate) fn close_surplus_partitions(&self) {
+        if !self.cold().is_over_limit() {
+            return;
+        }
+        let oldest = self.committer().readers().oldest();
+        let mut open: Vec<_> = self.partitions().all();
+        open.retain(|partition| partition.newest_loaded().is_some());
+        let last_used = |partition: &Partition| partition.newest_loaded().and_then(|loaded| loaded.last_accessed_ms());
+        open.sort_by_cached_key(|partition| Reverse(last_used(partition)));
+        // Well below the limit, so that not every statement has to look through all of them.
+        while !self.cold().is_well_below_limit() {
+            let Some(partition) = open.pop() else { return };
+            partition.release_view(oldest);
+        }
+    }
+}
