@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use kalamdb_commons::manifest::{MANIFEST_FILE, Manifest};
 
+use crate::compaction;
 use crate::disk::{Disk, Reached};
 use crate::load::{Dice, End, Kept, Kind, Load, say};
 use crate::power_cut::{assert_no_manifest_was_lost, some};
 use crate::server::{Home, Server};
 
-/// Every fail point there is, and how often it may be passed before the server ends there, at most: often enough that
+/// Every fail point there is but those of [`compaction`], and how often it may be passed before the server ends there, at most: often enough that
 /// there is something to lose, and seldom enough that it is reached.
 const POINTS: &[(&str, u64)] = &[
     ("commit::after_write", 60),
@@ -64,7 +65,9 @@ fn every_fail_point_of_the_source_is_driven() {
         let after = text.split("fail_point!(").skip(1);
         found.extend(after.map(|rest| rest.split('"').nth(1).unwrap().to_owned()));
     }
-    let driven: BTreeSet<String> = POINTS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let under_load = POINTS.iter().map(|(name, _)| *name);
+    let driven: BTreeSet<String> =
+        under_load.chain(compaction::POINTS.iter().copied()).map(ToOwned::to_owned).collect();
     assert_eq!(found, driven);
 }
 

@@ -13,6 +13,7 @@
 //! | [`kills`] | `kill -9` under load |
 //! | [`power_cut`] | the same when what was not synced is lost |
 //! | [`fail_points`] | an end between any two durable steps |
+//! | [`compaction`] | history compacted, cut short, and by itself |
 //! | [`damage`] | damaged and missing files |
 //! | [`full_disk`] | a disk without space |
 //! | [`syncs`] | each sync is needed: without it a power cut is noticed |
@@ -24,6 +25,7 @@
 
 mod accounts;
 mod answers;
+mod compaction;
 mod damage;
 mod disk;
 mod fail_points;

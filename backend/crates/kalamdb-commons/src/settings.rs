@@ -121,6 +121,26 @@ section! {
 }
 
 section! {
+    /// `[compaction]`: when batches of history are merged.
+    CompactionSettings {
+        /// Whether history is compacted without being asked. It costs disk traffic now and saves it on every read.
+        automatic: bool = true,
+        /// How often partitions in use are looked at, in seconds.
+        check_interval_seconds: u64 = 60,
+        /// Neighbouring batches of about one size at which they are merged. Fewer read faster and are rewritten more often.
+        batches_min: usize = 8,
+        /// Rows up to which batches count as of one size, however they differ.
+        small_rows: u64 = 100_000,
+        /// Superseded rows and expired deletions, in percent of the rows of some neighbouring batches, at which these are
+        /// merged. Lower wastes less space and rewrites more often.
+        dead_percent: u64 = 30,
+        /// Rows beyond which batches are not merged unless they are told to be. A merge holds some 16 bytes in memory for
+        /// each row and unique key.
+        rows_max: u64 = 20_000_000,
+    }
+}
+
+section! {
     /// `[cold]`: reading history.
     ColdSettings {
         /// Memory for parsed footers, page indexes and Bloom filters of batch files, in MiB.
@@ -288,6 +308,8 @@ pub struct Settings {
     pub hot: HotSettings,
     /// `[flush]`.
     pub flush: FlushSettings,
+    /// `[compaction]`.
+    pub compaction: CompactionSettings,
     /// `[cold]`.
     pub cold: ColdSettings,
     /// `[manifest_cache]`.
@@ -313,6 +335,7 @@ impl Settings {
         ("storage", StorageSettings::KEYS),
         ("hot", HotSettings::KEYS),
         ("flush", FlushSettings::KEYS),
+        ("compaction", CompactionSettings::KEYS),
         ("cold", ColdSettings::KEYS),
         ("manifest_cache", ManifestCacheSettings::KEYS),
         ("limits", LimitSettings::KEYS),

@@ -12,14 +12,16 @@
 //! | [`partition`] | a partition in memory: counts, overlay, cold views, lookups |
 //! | [`dml`] | INSERT, UPDATE, DELETE, transactions |
 //! | [`query`], [`tables`] | planning and running queries; partitions as DataFusion sees them |
-//! | [`flush`], [`jobs`] | from hot to cold; the job runner |
+//! | [`flush`], [`compaction`], [`jobs`] | from hot to cold; fewer batches of the cold; the job runner |
 //!
 //! When you change how a version is found (hot row, overlay, cold view), these must agree: `tables::provider` for
-//! scans, `partition::lookup` for single rows, `flush` for what is written, `commit::group` for what is compared.
+//! scans, `partition::lookup` for single rows, `flush` and `compaction` for what is written, `commit::group` for what is
+//! compared.
 
 pub mod api;
 pub mod catalog;
 pub(crate) mod commit;
+pub(crate) mod compaction;
 pub(crate) mod dml;
 pub mod engine;
 pub(crate) mod flush;

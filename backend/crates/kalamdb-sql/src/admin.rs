@@ -1,10 +1,10 @@
-//! SHOW, DESCRIBE, USE, FLUSH, STORAGE and KILL.
+//! SHOW, DESCRIBE, USE, FLUSH, STORAGE, CHECK TABLE and KILL.
 
 use kalamdb_commons::Result;
 use sqlparser::tokenizer::{Token, Word};
 
 use crate::cursor::Cursor;
-use crate::statement::{Flush, FlushTarget, Show, Statement, TableName};
+use crate::statement::{CheckTable, Compact, Flush, Show, Statement, StorageTarget, TableName};
 
 /// SHOW, after the word.
 pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Show> {
@@ -91,29 +91,45 @@ pub(crate) fn storage(cursor: &mut Cursor<'_>) -> Result<Statement> {
         cursor.call("STORAGE FLUSH");
         return flush(cursor);
     }
+    if cursor.accept("COMPACT") {
+        cursor.call("STORAGE COMPACT");
+        let target = storage_target(cursor)?;
+        return Ok(Statement::Compact(Compact { target, wait: cursor.accept("WAIT") }));
+    }
     Err(match cursor.peek_word() {
         Some(word) => cursor.not_implemented(&format!("STORAGE {word}")),
-        None => cursor.unexpected("FLUSH"),
+        None => cursor.unexpected("FLUSH or COMPACT"),
     })
 }
 
-/// FLUSH, after the word: `TABLE t [WAIT]`, `ALL [TABLES] [IN ns] [WAIT]`.
+/// FLUSH, after the word: a target, `[WAIT]`.
 pub(crate) fn flush(cursor: &mut Cursor<'_>) -> Result<Statement> {
-    let target = if cursor.accept("TABLE") {
-        FlushTarget::Table(cursor.table_name("a table name")?)
-    } else if cursor.accept("ALL") {
-        let _ = cursor.accept("TABLES");
-        if cursor.accept("IN") {
-            let _ =
-                cursor.sees("NAMESPACE") && matches!(cursor.peek_at(1), Token::Word(_)) && cursor.accept("NAMESPACE");
-            FlushTarget::Namespace(cursor.identifier("a namespace name")?)
-        } else {
-            FlushTarget::All
-        }
-    } else {
-        return Err(cursor.unexpected("TABLE or ALL"));
-    };
+    let target = storage_target(cursor)?;
     Ok(Statement::Flush(Flush { target, wait: cursor.accept("WAIT") }))
+}
+
+/// `TABLE t`, `ALL [TABLES] [IN ns]`.
+fn storage_target(cursor: &mut Cursor<'_>) -> Result<StorageTarget> {
+    if cursor.accept("TABLE") {
+        return Ok(StorageTarget::Table(cursor.table_name("a table name")?));
+    }
+    if !cursor.accept("ALL") {
+        return Err(cursor.unexpected("TABLE or ALL"));
+    }
+    let _ = cursor.accept("TABLES");
+    if !cursor.accept("IN") {
+        return Ok(StorageTarget::All);
+    }
+    let _ = cursor.sees("NAMESPACE") && matches!(cursor.peek_at(1), Token::Word(_)) && cursor.accept("NAMESPACE");
+    Ok(StorageTarget::Namespace(cursor.identifier("a namespace name")?))
+}
+
+/// CHECK, after the word: `TABLE t [REPAIR]`.
+pub(crate) fn check(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("CHECK TABLE");
+    cursor.expect("TABLE")?;
+    let table = cursor.table_name("a table name")?;
+    Ok(Statement::CheckTable(CheckTable { table, repair: cursor.accept("REPAIR") }))
 }
 
 /// KILL, after the word.

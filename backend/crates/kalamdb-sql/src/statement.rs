@@ -131,6 +131,10 @@ pub enum Statement {
     },
     /// STORAGE FLUSH, FLUSH.
     Flush(Flush),
+    /// STORAGE COMPACT.
+    Compact(Compact),
+    /// CHECK TABLE.
+    CheckTable(CheckTable),
     /// CREATE USER.
     CreateUser(CreateUser),
     /// ALTER USER.
@@ -429,14 +433,32 @@ pub enum Show {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flush {
     /// What to flush.
-    pub target: FlushTarget,
+    pub target: StorageTarget,
     /// Answer when done.
     pub wait: bool,
 }
 
-/// What to flush.
+/// STORAGE COMPACT.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FlushTarget {
+pub struct Compact {
+    /// What to compact.
+    pub target: StorageTarget,
+    /// Answer when done.
+    pub wait: bool,
+}
+
+/// CHECK TABLE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckTable {
+    /// The table.
+    pub table: TableName,
+    /// Whether to repair what can be repaired without losing anything.
+    pub repair: bool,
+}
+
+/// What a statement about storage means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorageTarget {
     /// One table.
     Table(TableName),
     /// Every table.

@@ -90,7 +90,7 @@ fn keywords_are_read_in_any_case_and_comments_anywhere() {
         "STORAGE /* a */ FLUSH -- b\n TABLE /* ; */ ns /* c */ . /* d */ t WAIT ; -- e",
         "Storage Flush Table NS.T Wait;",
     ] {
-        let flush = Flush { target: FlushTarget::Table(name("ns.t")), wait: true };
+        let flush = Flush { target: StorageTarget::Table(name("ns.t")), wait: true };
         assert_eq!(one(sql), Statement::Flush(flush), "{sql}");
     }
 }

@@ -1,17 +1,18 @@
 //! Which moments are being read. A [`ReadPoint`] is one published pair (hot snapshot, U) and the catalog of that
 //! moment, held while a statement, transaction or flush needs it; the registry knows the oldest one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use kalamdb_commons::clock::Stopwatch;
-use kalamdb_commons::ids::CommitTime;
+use kalamdb_commons::ids::{CommitTime, PartitionId};
 use kalamdb_store::Snapshot;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
+use crate::partition::view::ColdView;
 
 /// What the committer publishes after each group: everything that a reader at `through` sees.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Readers {
         let mut active = self.active.lock();
         let published = self.newest.load_full();
         *active.entry(published.through).or_default() += 1;
-        Arc::new(ReadPoint { published, readers: self.clone(), entered: Stopwatch::start() })
+        Arc::new(ReadPoint { published, readers: self.clone(), entered: Stopwatch::start(), views: Mutex::default() })
     }
 
     /// The least U that anybody reads or could still begin to read at.
@@ -99,6 +100,8 @@ pub(crate) struct ReadPoint {
     published: Arc<Published>,
     readers: Arc<Readers>,
     entered: Stopwatch,
+    /// The cold view of each partition that was read, kept to the end: compaction makes views for the same moment.
+    views: Mutex<HashMap<PartitionId, Arc<ColdView>>>,
 }
 
 impl ReadPoint {
@@ -115,6 +118,16 @@ impl ReadPoint {
     /// The catalog at this moment.
     pub(crate) fn catalog(&self) -> &Arc<Catalog> {
         &self.published.catalog
+    }
+
+    /// The view of a partition that was read at this moment before.
+    pub(crate) fn pinned(&self, partition: &PartitionId) -> Option<Arc<ColdView>> {
+        self.views.lock().get(partition).cloned()
+    }
+
+    /// Keeps a view, unless one was kept meanwhile, and returns the one that is kept.
+    pub(crate) fn pin(&self, partition: &PartitionId, view: Arc<ColdView>) -> Arc<ColdView> {
+        self.views.lock().entry(partition.clone()).or_insert(view).clone()
     }
 
     /// How long it has been held.

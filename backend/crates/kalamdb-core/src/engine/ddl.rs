@@ -276,7 +276,7 @@ impl Engine {
         look: Look<'_>,
     ) -> Result<()> {
         for partition in self.partitions().of(table.incarnation) {
-            let view = partition.view_at(scope.point.through(), self.cold()).await?;
+            let (view, _) = partition.view_for(&scope.point, self.cold()).await?;
             let (point, stats) = (scope.point.clone(), scope.stats.clone());
             let read = PartitionRead { partition, point, view, pending: None, stats };
             let plan = self.scan_plan(scope, table, read, column)?;

@@ -162,6 +162,11 @@ impl Execution {
                 let message = self.engine.flush_statement(&self.scope(&stats), &flush).await?;
                 Ok(OutcomeResult::Done { message })
             }
+            Statement::Compact(compact) => {
+                self.require(Role::Dba, "STORAGE COMPACT")?;
+                let message = self.engine.compact_statement(&self.scope(&stats), &compact).await?;
+                Ok(OutcomeResult::Done { message })
+            }
             Statement::KillJob { job } => {
                 self.require(Role::Dba, "KILL JOB")?;
                 let message = self.engine.kill_job(&job).await?;

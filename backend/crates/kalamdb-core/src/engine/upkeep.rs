@@ -1,5 +1,5 @@
-//! What the engine does by itself: flushes by policy and at memory limits, removal of dropped contents, of orphan
-//! files and of old answers. Each is a job that shows in `system.jobs`, and can be asked for by statement where a
+//! What the engine does by itself: flushes by policy and at memory limits, compaction, removal of dropped contents, of
+//! orphan files and of old answers. Each is a job that shows in `system.jobs`, and can be asked for by statement where a
 //! statement exists.
 
 use std::cmp::Reverse;
@@ -11,7 +11,7 @@ use kalamdb_commons::ids::{CommitTime, JobId, NamespaceId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::PartitionSpec;
-use kalamdb_sql::{Flush, FlushTarget};
+use kalamdb_sql::{Flush, StorageTarget};
 use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use super::Engine;
 use crate::catalog::{CatalogEdit, Dropped};
 use crate::commit::{Refusal, SchemaChange};
+use crate::compaction::retired;
 use crate::flush::{flush_partition, removal};
 use crate::jobs::{JobEnd, JobHandle, JobKind, JobStatus};
 use crate::partition::view::recorded;
@@ -56,6 +57,9 @@ impl Engine {
         }
         self.periodically(self.settings.flush.check_interval_seconds, |engine| async move {
             engine.flush_by_policy().await;
+        });
+        self.periodically(self.settings.compaction.check_interval_seconds, |engine| async move {
+            engine.compact_by_policy().await;
         });
         self.periodically(self.settings.jobs.orphan_interval_seconds, |engine| async move {
             engine.submit_orphan_removal().await;
@@ -99,7 +103,7 @@ impl Engine {
 
     /// STORAGE FLUSH: starts a job per table, or says that there is nothing to do; with WAIT, answers when done.
     pub(crate) async fn flush_statement(&self, scope: &StatementScope, flush: &Flush) -> Result<String> {
-        if let FlushTarget::Table(name) = &flush.target {
+        if let StorageTarget::Table(name) = &flush.target {
             let table = scope.table(name, Access::Write)?;
             let Some(job) = self.submit_flush(&table, "statement").await? else {
                 return Ok(format!("Storage flush skipped: no pending writes for table '{}'", table.name));
@@ -110,17 +114,9 @@ impl Engine {
             }
             return Ok(format!("Storage flush started for table '{}'. Job ID: {job}", table.name));
         }
-        let within = match &flush.target {
-            FlushTarget::Namespace(name) => Some(NamespaceId::new(name)?),
-            _ => None,
-        };
-        if let Some(namespace) = &within {
-            scope.catalog().require_namespace(namespace)?;
-        }
-        let wanted = |table: &&Arc<Table>| within.as_ref().is_none_or(|namespace| table.name.namespace == *namespace);
         let mut jobs = Vec::new();
-        for table in scope.catalog().tables().filter(wanted) {
-            jobs.extend(self.submit_flush(table, "statement").await?);
+        for table in tables_meant(scope, &flush.target)? {
+            jobs.extend(self.submit_flush(&table, "statement").await?);
         }
         if jobs.is_empty() {
             return Ok("Storage flush skipped: no pending writes for any table".to_owned());
@@ -136,7 +132,7 @@ impl Engine {
     }
 
     /// Waits for a job and returns its message.
-    async fn finished(&self, job: &JobId) -> Result<String> {
+    pub(super) async fn finished(&self, job: &JobId) -> Result<String> {
         let record = self.jobs.wait(job).await?;
         match record.status {
             JobStatus::Completed | JobStatus::Skipped => Ok(record.message),
@@ -218,8 +214,8 @@ impl Engine {
             || seconds.is_some_and(|seconds| age_ns / 1_000_000_000 >= i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
-    /// Hot rows that a flush before a crash made garbage. Only who has hot rows can have such ones, so that a start does
-    /// not read the manifests of all the others.
+    /// Hot rows that a flush, and files that a compaction made garbage before a crash. Only who has hot rows can have such
+    /// rows, so that a start does not read the manifests of all the others; their files go when they are used again.
     async fn remove_leftover_garbage(self: &Arc<Self>) {
         let may_have_some =
             |partition: &Arc<Partition>| partition.record().reserved_batch > 0 && partition.hot().rows > 0;
@@ -237,6 +233,8 @@ impl Engine {
         if behind || partition.hot().garbage > 0 {
             removal::remove(self, partition, view.flushed_through()).await?;
         }
+        drop(view);
+        retired::remove(self, partition).await?;
         Ok(())
     }
 
@@ -257,13 +255,15 @@ impl Engine {
         let mut removed = 0;
         for partition in self.partitions.all() {
             job.check()?;
-            // No flush of the partition runs meanwhile, so no number is in flight.
+            // No flush of the partition runs meanwhile, so no number is in flight but a compaction's.
             let _maintenance = partition.maintain().await;
+            let in_flight: Vec<u64> = partition.in_flight().into_iter().collect();
             let record = partition.record();
             if record.reserved_batch == 0 {
                 continue;
             }
-            let orphans = self.cold.manifests().remove_orphans(partition.spec(), recorded(&record), &[]).await?;
+            let manifests = self.cold.manifests();
+            let orphans = manifests.remove_orphans(partition.spec(), recorded(&record), &in_flight).await?;
             for file in &orphans {
                 tracing::info!(partition = %partition.id(), file, "orphan file removed");
             }
@@ -283,6 +283,11 @@ impl Engine {
             // so that no other job waits with it.
             readers.wait_until_past(dropped_at).await;
             if let Some(engine) = engine.upgrade() {
+                for partition in engine.partitions.of(life.incarnation) {
+                    // IMPORTANT: a compaction that still writes would take a number that the next life may be given.
+                    // It sees that the contents have ended, and none begins from now on.
+                    drop(partition.compact().await);
+                }
                 engine.partitions.forget(life.incarnation);
                 engine.submit_removal(life).await;
             }
@@ -374,6 +379,20 @@ impl Engine {
             }
         }
     }
+}
+
+/// The tables that a statement about storage means.
+pub(super) fn tables_meant(scope: &StatementScope, target: &StorageTarget) -> Result<Vec<Arc<Table>>> {
+    let within = match target {
+        StorageTarget::Table(name) => return Ok(vec![scope.table(name, Access::Write)?]),
+        StorageTarget::Namespace(name) => Some(NamespaceId::new(name)?),
+        StorageTarget::All => None,
+    };
+    if let Some(namespace) = &within {
+        scope.catalog().require_namespace(namespace)?;
+    }
+    let wanted = |table: &&Arc<Table>| within.as_ref().is_none_or(|namespace| table.name.namespace == *namespace);
+    Ok(scope.catalog().tables().filter(wanted).cloned().collect())
 }
 
 fn is_flushable(partition: &Arc<Partition>) -> bool {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use kalamdb_commons::ids::{ColumnId, CommitTime};
+use kalamdb_commons::ids::{ColumnId, CommitTime, SchemaVersion};
 use kalamdb_commons::manifest;
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, ErrorKind, Result};
@@ -98,6 +98,56 @@ async fn take_up(engine: &Arc<Engine>, partition: &Arc<Partition>, view: Arc<Col
     Ok(next)
 }
 
+/// Draws a batch number that no file has had, as durably as the setting promises. The caller holds the partition's maintenance.
+pub(crate) async fn reserve_number(engine: &Engine, partition: &Partition, loaded: &Loaded) -> Result<u64> {
+    let mut record = partition.record();
+    record.reserved_batch = record.reserved_batch.max(loaded.manifest.max_batch) + 1;
+    let number = record.reserved_batch;
+    let put = (keys::partition_record(partition.keys()), record.encode());
+    // IMPORTANT: before the file is created, so that no other file is ever given the number.
+    engine.committer().records(vec![put], Vec::new()).await?;
+    partition.recorded(record);
+    Ok(number)
+}
+
+/// Deletions from before this moment have been kept for as long as the table keeps them.
+pub(crate) fn deletions_kept_since(engine: &Engine, table: &Table) -> CommitTime {
+    let retention_hours = i64::try_from(table.options.deleted_retention_hours).unwrap_or(i64::MAX);
+    CommitTime(engine.clock().now_ns().saturating_sub(retention_hours.saturating_mul(HOUR_NS)))
+}
+
+/// What a batch file of a table is to be, in the columns of one of its schema versions, which it has.
+pub(crate) fn batch_meta(
+    engine: &Engine,
+    table: &Table,
+    version: SchemaVersion,
+    (from, through): (CommitTime, CommitTime),
+    expected_rows: usize,
+) -> BatchMeta {
+    let settings = &engine.settings().flush;
+    let options = &table.options;
+    let columns = table.columns_at(version).unwrap_or_else(|| table.columns()).clone();
+    let has = |id: &ColumnId| columns.iter().any(|column| column.id == *id);
+    let mut bloom: HashSet<ColumnId> = options.bloom_filter_columns.iter().copied().collect();
+    bloom.extend(table.indexes.iter().flat_map(|index| index.columns.iter().copied()));
+    let keys = table.keys.iter().filter(|key| key.columns.iter().all(has));
+    BatchMeta {
+        from,
+        through,
+        group: Group::ALONE,
+        deletions_complete_from: CommitTime::ZERO,
+        schema_version: version,
+        compression: options.compression,
+        row_group_rows: settings.row_group_rows,
+        page_rows: settings.page_rows,
+        fpp: options.bloom_filter_fpp,
+        unique_keys: keys.map(|key| key.columns.clone()).collect(),
+        bloom_columns: bloom.into_iter().filter(has).collect(),
+        expected_rows,
+        columns,
+    }
+}
+
 struct Flush<'a> {
     engine: &'a Arc<Engine>,
     partition: &'a Arc<Partition>,
@@ -123,7 +173,7 @@ impl Flush<'_> {
         if loaded.manifest.flushed_through != from {
             return Err(Error::internal(format!("the manifest of {} is not the one in memory", self.partition.id())));
         }
-        let number = self.reserve(&loaded).await?;
+        let number = reserve_number(self.engine, self.partition, &loaded).await?;
         // IMPORTANT: nothing may become cold that a power cut could still take out of the hot tier, and no file may have
         // a number whose reservation it could take back.
         self.engine.store().sync().await?;
@@ -171,18 +221,6 @@ impl Flush<'_> {
         Ok(false)
     }
 
-    /// Draws a batch number that no file has had, as durably as the setting promises.
-    async fn reserve(&self, loaded: &Loaded) -> Result<u64> {
-        let mut record = self.partition.record();
-        record.reserved_batch = record.reserved_batch.max(loaded.manifest.max_batch) + 1;
-        let number = record.reserved_batch;
-        let put = (keys::partition_record(self.partition.keys()), record.encode());
-        // IMPORTANT: before the file is created, so that no other file is ever given the number.
-        self.engine.committer().records(vec![put], Vec::new()).await?;
-        self.partition.recorded(record);
-        Ok(number)
-    }
-
     /// Writes the file. Returns its manifest entry and the time of the last deletion that was left out because its
     /// retention is over.
     async fn write(
@@ -194,13 +232,14 @@ impl Flush<'_> {
         let storage = self.engine.cold().manifests().storages().get(&self.partition.spec().storage)?;
         let mut writer = BatchWriter::create(&storage, self.partition.spec(), number, self.meta(from, through)).await?;
         let mut forgotten = None;
-        match self.write_rows(&mut writer, from, &mut forgotten).await {
-            Ok(()) => Ok((writer.finish().await?, forgotten)),
-            Err(error) => {
-                writer.abort().await;
-                Err(error)
-            }
+        if let Err(error) = self.write_rows(&mut writer, from, &mut forgotten).await {
+            writer.abort().await;
+            return Err(error);
         }
+        if let Some(last) = forgotten {
+            writer.forget_deletions_through(last).await?;
+        }
+        Ok((writer.finish().await?, forgotten))
     }
 
     async fn write_rows(
@@ -209,8 +248,7 @@ impl Flush<'_> {
         from: CommitTime,
         forgotten: &mut Option<CommitTime>,
     ) -> Result<()> {
-        let retention_hours = i64::try_from(self.table.options.deleted_retention_hours).unwrap_or(i64::MAX);
-        let kept_since = self.engine.clock().now_ns().saturating_sub(retention_hours.saturating_mul(HOUR_NS));
+        let kept_since = deletions_kept_since(self.engine, &self.table);
         let missing = self.engine.planner().missing(&self.table)?;
         let mut projection = vec![Projected::Id];
         projection.extend(self.table.columns().iter().map(|column| Projected::Column(column.id)));
@@ -226,7 +264,7 @@ impl Flush<'_> {
                     continue;
                 }
                 // A deletion whose row no file holds is only kept for those who resume from before it.
-                if header.deleted && header.born > from && header.updated.0 < kept_since {
+                if header.deleted && header.born > from && header.updated < kept_since {
                     *forgotten = (*forgotten).max(Some(header.updated));
                     continue;
                 }
@@ -245,25 +283,8 @@ impl Flush<'_> {
     }
 
     fn meta(&self, from: CommitTime, through: CommitTime) -> BatchMeta {
-        let settings = &self.engine.settings().flush;
-        let options = &self.table.options;
-        let mut bloom: HashSet<ColumnId> = options.bloom_filter_columns.iter().copied().collect();
-        bloom.extend(self.table.indexes.iter().flat_map(|index| index.columns.iter().copied()));
-        BatchMeta {
-            from,
-            through,
-            group: Group::ALONE,
-            deletions_complete_from: CommitTime::ZERO,
-            columns: self.table.columns().clone(),
-            schema_version: self.table.version,
-            compression: options.compression,
-            row_group_rows: settings.row_group_rows,
-            page_rows: settings.page_rows,
-            fpp: options.bloom_filter_fpp,
-            unique_keys: self.table.keys.iter().map(|key| key.columns.clone()).collect(),
-            bloom_columns: bloom.into_iter().collect(),
-            expected_rows: usize::try_from(self.partition.hot().rows).unwrap_or(usize::MAX),
-        }
+        let rows = usize::try_from(self.partition.hot().rows).unwrap_or(usize::MAX);
+        batch_meta(self.engine, &self.table, self.table.version, (from, through), rows)
     }
 
     /// Publishes the manifest. A conflict means that the incarnation has ended, or that the end of an earlier one has

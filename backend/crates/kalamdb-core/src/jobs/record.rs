@@ -17,6 +17,8 @@ const JOB: &str = "job";
 pub enum JobKind {
     /// Moves a table's hot rows into batch files.
     Flush,
+    /// Merges neighbouring batch files.
+    Compaction,
     /// Removes files that no manifest names.
     OrphanRemoval,
     /// Removes the contents that DROP or TRUNCATE ended.
@@ -30,6 +32,7 @@ impl JobKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Flush => "flush",
+            Self::Compaction => "compaction",
             Self::OrphanRemoval => "orphan_removal",
             Self::ContentRemoval => "content_removal",
             Self::ManifestEviction => "manifest_eviction",
@@ -40,6 +43,7 @@ impl JobKind {
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Flush => "FL",
+            Self::Compaction => "CO",
             Self::OrphanRemoval => "OR",
             Self::ContentRemoval => "CR",
             Self::ManifestEviction => "ME",

@@ -213,6 +213,14 @@ impl JobRunner {
         })
     }
 
+    /// Whether any job of the kind waits or runs.
+    pub fn is_any_pending(&self, kind: JobKind) -> bool {
+        self.0.jobs.lock().values().any(|job| {
+            let record = job.state.borrow();
+            !record.status.is_final() && record.job_type == kind.as_str()
+        })
+    }
+
     /// Stops: takes no more jobs, cancels those that wait, gives those that run `grace` to end by themselves, then
     /// asks them to stop and gives them `grace` once more. Says whether all have ended.
     pub async fn shutdown(&self, grace: Duration) -> bool {

@@ -9,12 +9,14 @@
 //!
 //! # What moves the watermark
 //!
-//! A flush, and later compaction, publishes a manifest and then hands the new view to [`Partition::publish`]. Views
-//! that a reader still needs (those with F <= its U < the next F) stay. Appending to the overlay and publishing a view
-//! exclude each other through the state's lock.
+//! A flush publishes a manifest and then hands the new view to [`Partition::publish`]. Views that a reader still needs
+//! (those with F <= its U < the next F) stay. Appending to the overlay and publishing a view exclude each other through
+//! the state's lock. A compaction moves rows and not the watermark: its view takes the place of one with the same F
+//! ([`Partition::replace_view`]), and a reader that has begun keeps the one that it began with
+//! ([`Partition::view_for`]).
 //!
 //! When you change what a view is made from, look at [`lookup`], which answers from the same parts for single rows,
-//! and at `flush`, which makes the next view.
+//! and at `flush` and `compaction`, which make the next view.
 
 pub(crate) mod entries;
 pub(crate) mod lookup;
@@ -36,6 +38,7 @@ use parking_lot::Mutex;
 use view::ColdView;
 
 use crate::commit::group::Effects;
+use crate::commit::readers::ReadPoint;
 
 /// How many entries of the hot tier are read at a time.
 pub(crate) const SCAN_PAGE_ENTRIES: usize = 8_192;
@@ -65,6 +68,8 @@ struct State {
     hot: HotCount,
     /// Views by rising F; empty until the manifest is first needed.
     views: VecDeque<Arc<ColdView>>,
+    /// The batch number that a compaction is writing: it is no orphan.
+    in_flight: Option<u64>,
 }
 
 /// A partition.
@@ -78,6 +83,8 @@ pub(crate) struct Partition {
     loading: tokio::sync::Mutex<()>,
     /// Held by whoever makes the next view or changes the record: one flush at a time.
     maintenance: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the one compaction that runs. A rebuild relies on there being one at a time.
+    compaction: tokio::sync::Mutex<()>,
 }
 
 impl Partition {
@@ -108,9 +115,11 @@ impl Partition {
                 overlay: Overlay::default(),
                 hot: HotCount::default(),
                 views: VecDeque::new(),
+                in_flight: None,
             }),
             loading: tokio::sync::Mutex::new(()),
             maintenance: Arc::default(),
+            compaction: tokio::sync::Mutex::default(),
             id,
         }
     }
@@ -135,6 +144,27 @@ impl Partition {
     /// The right to make the next view and to change the record.
     pub(crate) async fn maintain(&self) -> tokio::sync::OwnedMutexGuard<()> {
         self.maintenance.clone().lock_owned().await
+    }
+
+    /// The same if nobody has it, without waiting.
+    pub(crate) fn try_maintain(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        self.maintenance.clone().try_lock_owned().ok()
+    }
+
+    /// The right to compact. Whoever only waits for a compaction to end drops it at once.
+    pub(crate) async fn compact(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.compaction.lock().await
+    }
+
+    /// Notes the batch number that a compaction writes, until the answer is dropped.
+    pub(crate) fn writing(&self, number: u64) -> InFlight<'_> {
+        self.state.lock().in_flight = Some(number);
+        InFlight(self)
+    }
+
+    /// The batch number that a compaction is writing.
+    pub(crate) fn in_flight(&self) -> Option<u64> {
+        self.state.lock().in_flight
     }
 
     /// The record, as it is or will be stored.
@@ -237,7 +267,8 @@ impl Partition {
         Ok((view, asked))
     }
 
-    fn newest_view(&self) -> Option<Arc<ColdView>> {
+    /// The newest view, if the manifest is in memory.
+    pub(crate) fn newest_view(&self) -> Option<Arc<ColdView>> {
         self.state.lock().views.back().cloned()
     }
 
@@ -258,6 +289,16 @@ impl Partition {
     /// The manifest that is in memory, if the partition is open and has a cold tier.
     pub(crate) fn newest_loaded(&self) -> Option<Loaded> {
         self.state.lock().views.back().and_then(|view| view.loaded().cloned())
+    }
+
+    /// The cold view of a reader: the newest with F <= its U when it first asks, and that one to its end, so that
+    /// nothing that is published meanwhile changes what it sees. Says whether storage had to be asked.
+    pub(crate) async fn view_for(&self, point: &ReadPoint, cold: &view::ColdTier) -> Result<(Arc<ColdView>, Asked)> {
+        if let Some(view) = point.pinned(&self.id) {
+            return Ok((view, Asked::Cache));
+        }
+        let (view, asked) = self.view_asking(point.through(), cold).await?;
+        Ok((point.pin(&self.id, view), asked))
     }
 
     fn held_view(&self, through: CommitTime) -> Result<Option<Arc<ColdView>>> {
@@ -282,6 +323,17 @@ impl Partition {
         forget_old_views(&mut state, oldest);
     }
 
+    /// Puts a view in the place of the newest, which has the same F: a compaction moved rows, or the manifest lists
+    /// files differently. Readers that have begun keep theirs.
+    pub(crate) fn replace_view(&self, view: Arc<ColdView>, oldest: CommitTime) {
+        let mut state = self.state.lock();
+        let flushed = view.flushed_through();
+        state.views.retain(|held| held.flushed_through() != flushed);
+        assert!(state.views.back().is_none_or(|last| last.flushed_through() < flushed), "F never goes back");
+        state.views.push_back(view);
+        forget_old_views(&mut state, oldest);
+    }
+
     /// Drops views that nobody needs any more.
     pub(crate) fn forget_old_views(&self, oldest: CommitTime) {
         forget_old_views(&mut self.state.lock(), oldest);
@@ -302,6 +354,16 @@ impl Partition {
     /// How many kills the overlay holds.
     pub(crate) fn overlay_len(&self) -> usize {
         self.state.lock().overlay.len()
+    }
+}
+
+/// A batch number that is being written.
+#[derive(Debug)]
+pub(crate) struct InFlight<'a>(&'a Partition);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().in_flight = None;
     }
 }
 

@@ -135,6 +135,11 @@ impl ColdView {
         &self.batches
     }
 
+    /// Whether its batches are those that a manifest lists as active.
+    pub(crate) fn is_of(&self, loaded: &Loaded) -> bool {
+        self.batches.iter().map(|batch| batch.entry.number).eq(loaded.manifest.active().map(|batch| batch.number))
+    }
+
     /// The batches' statistics in columns.
     pub(crate) fn statistics(&self) -> Option<&Arc<BatchStatistics>> {
         self.loaded.as_ref().map(|loaded| &loaded.statistics)
@@ -261,6 +266,11 @@ impl ColdTier {
         &self.manifests
     }
 
+    /// What opening views and compacting read.
+    pub(crate) fn io(&self) -> &Arc<IoCounters> {
+        &self.io
+    }
+
     /// Asks for a partition's manifest and opens its view. A partition that never reserved a batch number has no
     /// cold tier of its own, and nothing is asked.
     pub(crate) async fn load(&self, partition: &Partition) -> Result<(Arc<ColdView>, Asked)> {
@@ -312,6 +322,45 @@ impl ColdTier {
         let mut batches = view.batches.clone();
         let batch = self.open(partition, added).await?;
         self.add(&mut batches, batch).await?;
+        Ok(Arc::new(ColdView::new(loaded, batches, &self.held_bytes)))
+    }
+
+    /// The same batches under a manifest that lists them differently.
+    pub(crate) async fn relisted(&self, view: &ColdView, loaded: Loaded) -> Arc<ColdView> {
+        let killed = view.killed.lock().await.clone();
+        let mut next = ColdView::new(loaded, view.batches.clone(), &self.held_bytes);
+        next.killed = tokio::sync::Mutex::new(killed);
+        Arc::new(next)
+    }
+
+    /// The view after a compaction: one batch in the place of those whose intervals it covers. `superseded` are its
+    /// rows that batches through `known_through` replace; what later ones replace of it is found here.
+    pub(crate) async fn compacted(
+        &self,
+        partition: &Partition,
+        view: &ColdView,
+        loaded: Loaded,
+        made: manifest::Batch,
+        superseded: RoaringBitmap,
+        known_through: CommitTime,
+    ) -> Result<Arc<ColdView>> {
+        let (from, through) = (made.from, made.through);
+        let mut made = self.open(partition, made).await?;
+        made.superseded = Arc::new(superseded);
+        let later: Vec<&ColdBatch> = view.batches.iter().filter(|batch| batch.entry.from >= through).collect();
+        for batch in later.iter().filter(|batch| batch.entry.from >= known_through) {
+            if batch.entry.superseding_count == 0 {
+                continue;
+            }
+            let footer = batch.file.footer(&self.io).await?;
+            let rows = batch.ids_at(&footer.superseding, &self.io).await?;
+            let found = made.file.positions_of_ids(&rows, &self.io).await?;
+            Arc::make_mut(&mut made.superseded).extend(found.into_iter().flatten());
+        }
+        let mut batches: Vec<ColdBatch> =
+            view.batches.iter().filter(|batch| batch.entry.through <= from).cloned().collect();
+        batches.push(made);
+        batches.extend(later.into_iter().cloned());
         Ok(Arc::new(ColdView::new(loaded, batches, &self.held_bytes)))
     }
 

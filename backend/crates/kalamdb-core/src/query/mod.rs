@@ -171,12 +171,20 @@ impl Planner {
 
     /// What the columns of a table read as in rows that are older than the column.
     pub(crate) fn missing(&self, table: &Table) -> Result<Missing> {
-        let key = (table.incarnation, table.version);
+        self.missing_at(table, table.version)
+    }
+
+    /// The same for the columns of one of the table's schema versions.
+    pub(crate) fn missing_at(&self, table: &Table, version: SchemaVersion) -> Result<Missing> {
+        let key = (table.incarnation, version);
         if let Some(known) = self.missing.get(&key) {
             return Ok(known.clone());
         }
         let mut values: HashMap<ColumnId, ArrayRef> = HashMap::new();
-        for column in table.columns().iter() {
+        let columns = table
+            .columns_at(version)
+            .ok_or_else(|| Error::internal(format!("{} has no schema version {version}", table.name)))?;
+        for column in columns.iter() {
             let Some(text) = &column.missing else { continue };
             let value = self.constant(kalamdb_sql::expr::parse(text)?)?;
             let array = value.to_array().map_err(|error| plan_error(error, "a default"))?;

@@ -90,7 +90,7 @@ impl StatementScope {
     /// Opens the actor's partition of a table at the statement's moment.
     pub(crate) async fn read(&self, table: &Table) -> Result<PartitionRead> {
         let partition = self.engine.partitions().get(table, &self.scope_in(table));
-        let (view, asked) = partition.view_asking(self.point.through(), self.engine.cold()).await?;
+        let (view, asked) = partition.view_for(&self.point, self.engine.cold()).await?;
         let counter = match asked {
             Asked::Cache => &self.stats.manifest_cache_hits,
             Asked::Storage => &self.stats.manifest_cache_misses,

@@ -1,7 +1,7 @@
 //! Tables as DataFusion sees them: the only module that knows its provider traits.
 
 mod cold;
-mod hot;
+pub(crate) mod hot;
 pub(crate) mod provider;
 mod pruning;
 

@@ -1,12 +1,13 @@
 //! A database in a temporary directory, with a clock that the test moves.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::util::display::array_value_to_string;
 use futures::StreamExt;
 use kalamdb_commons::clock::{ManualClock, SystemEntropy};
-use kalamdb_commons::ids::UserId;
+use kalamdb_commons::ids::{Scope, TableRef, UserId};
 use kalamdb_commons::manifest::{MANIFEST_FILE, Manifest};
 use kalamdb_commons::schema::{Actor, Role};
 use kalamdb_commons::settings::{Durability, Settings};
@@ -205,6 +206,19 @@ impl Db {
     /// The names of the files of a partition, in order.
     pub(crate) fn files(&self, table: &str, scope: &str) -> Vec<String> {
         names_in(&self.partition(table, scope))
+    }
+
+    /// Compacts everything of a table; says what the job said.
+    pub(crate) async fn compact(&self, table: &str) -> String {
+        match self.said(&format!("STORAGE COMPACT TABLE {table} WAIT")).await {
+            Said::Message(message) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Compacts some neighbouring batches of a partition of a table in `app`.
+    pub(crate) async fn compact_batches(&self, table: &str, scope: &Scope, batches: Range<usize>) -> bool {
+        self.engine.compact_batches(&TableRef::new("app", table).unwrap(), scope, batches).await.unwrap()
     }
 
     pub(crate) async fn flush(&self, table: &str) {

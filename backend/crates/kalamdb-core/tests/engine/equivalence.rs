@@ -143,12 +143,15 @@ pub(crate) async fn ask(db: &Db, mark: i64) {
     }
 }
 
-/// Changes everything, with a flush after each change if wanted.
-pub(crate) async fn change(db: &Db, flush: bool) {
+/// Changes everything, with a flush and a compaction after each change if wanted.
+pub(crate) async fn change(db: &Db, flush: bool, compact: bool) {
     for (sql, count) in CHANGES {
         assert_eq!(db.count(sql).await, *count, "{sql}");
         if flush {
             db.said("STORAGE FLUSH ALL WAIT").await;
+        }
+        if compact {
+            db.said("STORAGE COMPACT ALL WAIT").await;
         }
     }
 }
@@ -161,12 +164,14 @@ pub(crate) async fn ask_about_changes(db: &Db) {
     assert_eq!(db.lines("SELECT count(*), sum(n) FROM archive").await, ["8|499"]);
 }
 
-/// Asks it again after a flush and a restart.
+/// Asks it again after a flush, a compaction and a restart.
 pub(crate) async fn end(db: Db) {
     db.said("STORAGE FLUSH ALL WAIT").await;
     assert_eq!(db.lines(ALL).await, AFTER_CHANGES, "after the changes were flushed");
+    db.said("STORAGE COMPACT ALL WAIT").await;
+    assert_eq!(db.lines(ALL).await, AFTER_CHANGES, "after the changes were compacted");
     let db = db.restart().await;
-    assert_eq!(db.lines(ALL).await, AFTER_CHANGES, "after the changes, a flush and a restart");
+    assert_eq!(db.lines(ALL).await, AFTER_CHANGES, "after the changes, a flush, a compaction and a restart");
     for line in AFTER_CHANGES {
         let id = line.split('|').next().unwrap();
         let said = db.said(&format!("SELECT id, name, kind, n, price FROM t WHERE id = {id}")).await;

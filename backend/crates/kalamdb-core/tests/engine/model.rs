@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kalamdb_commons::ErrorKind;
-use kalamdb_commons::ids::CommitTime;
+use kalamdb_commons::clock::Clock;
+use kalamdb_commons::ids::{CommitTime, Scope, UserId};
 use kalamdb_commons::manifest::{MANIFEST_FILE, Manifest};
 use kalamdb_core::api::Rows;
 use proptest::prelude::*;
@@ -24,6 +25,8 @@ const EXTRAS: [&str; 2] = ["x", "y"];
 const CASES: u32 = 60;
 const STEPS_MAX: usize = 25;
 const KEYS: i64 = 8;
+/// How long deletions are kept.
+const RETENTION_NS: i64 = 3_600_000_000_000;
 
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
@@ -40,6 +43,17 @@ struct Table {
     /// The columns that were added, in order, each with its default.
     extras: Vec<(&'static str, Option<i64>)>,
     partitions: [Contents; USERS.len()],
+    deleted: [Vec<Deletion>; USERS.len()],
+}
+
+/// A row that was deleted.
+#[derive(Debug, Clone, Copy)]
+struct Deletion {
+    k: i64,
+    /// What the clock said.
+    at_ns: i64,
+    /// Whether the row was there before its transaction, so that a deletion must have been recorded.
+    certain: bool,
 }
 
 type Model = [Table; TABLES.len()];
@@ -81,6 +95,8 @@ enum Step {
     Transaction { user: usize, changes: Vec<(usize, Change)>, commits: bool },
     Flush { table: usize },
     FlushAll,
+    Compact { table: usize },
+    CompactSome { table: usize, user: usize, first: usize, count: usize },
     Restart,
     MoveClock { seconds: i64 },
     AddColumn { table: usize, extra: &'static str, default: Option<i64> },
@@ -147,6 +163,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(user, changes, commits)| Step::Transaction { user, changes, commits }),
         6 => table.clone().prop_map(|table| Step::Flush { table }),
         2 => Just(Step::FlushAll),
+        2 => table.clone().prop_map(|table| Step::Compact { table }),
+        4 => (table.clone(), user.clone(), 0usize..5, 1usize..5)
+            .prop_map(|(table, user, first, count)| Step::CompactSome { table, user, first, count }),
         2 => Just(Step::Restart),
         2 => prop_oneof![-40i64..40, 60i64..4_000].prop_map(|seconds| Step::MoveClock { seconds }),
         2 => (table.clone(), extra(), number())
@@ -292,6 +311,13 @@ fn apply(table: &Table, contents: &Contents, change: &Change) -> Option<(Content
 }
 
 impl Table {
+    /// Notes what a change is about to delete.
+    fn note_deleted(&mut self, user: usize, change: &Change, at_ns: i64, certain: bool) {
+        let Change::Delete(filter) = change else { return };
+        let gone = self.partitions[user].iter().filter(|(k, row)| filter.matches(**k, row));
+        self.deleted[user].extend(gone.map(|(k, _)| Deletion { k: *k, at_ns, certain }));
+    }
+
     fn has(&self, extra: &str) -> bool {
         self.extras.iter().any(|(name, _)| *name == extra)
     }
@@ -344,7 +370,9 @@ impl Run {
 
     async fn create(&self, table: usize) {
         let columns = "k BIGINT PRIMARY KEY, u BIGINT UNIQUE, n INT, s TEXT";
-        self.db.said(&format!("CREATE USER TABLE app.{} ({columns})", TABLES[table])).await;
+        self.db
+            .said(&format!("CREATE USER TABLE app.{} ({columns}) WITH (DELETED_RETENTION_HOURS = 1)", TABLES[table]))
+            .await;
     }
 
     async fn take(mut self, step: &Step) -> Self {
@@ -353,6 +381,11 @@ impl Run {
             Step::Transaction { user, changes, commits } => self.transaction(*user, changes, *commits).await,
             Step::Flush { table } => self.db.flush(&format!("app.{}", TABLES[*table])).await,
             Step::FlushAll => drop(self.db.said("STORAGE FLUSH ALL WAIT").await),
+            Step::Compact { table } => drop(self.db.compact(&format!("app.{}", TABLES[*table])).await),
+            Step::CompactSome { table, user, first, count } => {
+                let scope = Scope::User(UserId::new(USERS[*user]).unwrap());
+                self.db.compact_batches(TABLES[*table], &scope, *first..first + count).await;
+            }
             Step::Restart => {
                 self.end_reading().await;
                 self.db = self.db.restart().await;
@@ -363,6 +396,7 @@ impl Run {
             Step::Truncate { table } => {
                 self.db.said(&format!("TRUNCATE TABLE app.{}", TABLES[*table])).await;
                 self.model[*table].partitions = Default::default();
+                self.model[*table].deleted = Default::default();
             }
             Step::Recreate { table } => {
                 self.db.said(&format!("DROP TABLE app.{}", TABLES[*table])).await;
@@ -390,6 +424,8 @@ impl Run {
         let count = next.as_ref().map(|(_, count)| vec![Said::Count(*count)]);
         self.agree(user, &change.sql(TABLES[table]), count).await;
         if let Some((contents, _)) = next {
+            let at_ns = self.db.clock.now_ns();
+            self.model[table].note_deleted(user, change, at_ns, true);
             self.model[table].partitions[user] = contents;
         }
     }
@@ -404,6 +440,7 @@ impl Run {
             match (&mut said, changed) {
                 (Some(said), Some((contents, count))) => {
                     said.push(Said::Count(count));
+                    next[*table].note_deleted(user, change, self.db.clock.now_ns(), false);
                     next[*table].partitions[user] = contents;
                 }
                 _ => said = None,
@@ -484,6 +521,7 @@ impl Run {
                 assert_eq!(found, Vec::from_iter(holder.map(|(k, _)| k.to_string())), "{name} by unique {u}");
             }
             self.check_filtered(at, user).await;
+            self.check_deleted(at % TABLES.len(), user).await;
         }
         let through = self.db.engine.published_through();
         assert!(through >= self.through, "U went back from {} to {through}", self.through);
@@ -500,6 +538,34 @@ impl Run {
         let matching = of.partitions[user].iter().filter(|(k, row)| filter.matches(**k, row));
         let expected: Vec<String> = matching.map(|(k, _)| k.to_string()).collect();
         assert_eq!(self.db.lines_as(Db::user(USERS[user]), &sql).await, expected, "{sql} of {}", USERS[user]);
+    }
+
+    /// Deletions that the table keeps are seen, once each, and nothing else is seen as deleted.
+    async fn check_deleted(&self, table: usize, user: usize) {
+        let sql = format!("SELECT k FROM {} WHERE _deleted", TABLES[table]);
+        let mut seen = self.db.lines_as(Db::user(USERS[user]), &sql).await;
+        let kept_since = self.db.clock.now_ns() - RETENTION_NS;
+        let (must, may): (Vec<Deletion>, Vec<Deletion>) = self.model[table].deleted[user]
+            .iter()
+            .partition(|deletion| deletion.certain && deletion.at_ns >= kept_since);
+        let mut take = |k: i64| seen.iter().position(|seen| *seen == k.to_string()).map(|at| seen.swap_remove(at));
+        for deletion in &must {
+            assert!(take(deletion.k).is_some(), "{deletion:?} is not seen in {} of {}", TABLES[table], USERS[user]);
+        }
+        may.iter().for_each(|deletion| drop(take(deletion.k)));
+        assert!(seen.is_empty(), "{seen:?} of {} of {} were never deleted", TABLES[table], USERS[user]);
+    }
+
+    /// When they were kept long enough, a compaction of everything leaves no deletion.
+    async fn check_forgotten(&self) {
+        self.db.clock.step(2 * RETENTION_NS + 8_000_000_000_000);
+        self.db.said("STORAGE COMPACT ALL WAIT").await;
+        for name in TABLES {
+            for user in USERS {
+                let sql = format!("SELECT count(*) FROM {name} WHERE _deleted");
+                assert_eq!(self.db.lines_as(Db::user(user), &sql).await, ["0"], "deletions of {name} of {user}");
+            }
+        }
     }
 
     /// Every manifest's intervals are disjoint and cover (0, F].
@@ -564,13 +630,19 @@ async fn run(steps: &[Step]) {
     for (at, step) in steps.iter().enumerate() {
         run = run.take(step).await;
         run.check(at).await;
-        if matches!(step, Step::Flush { .. } | Step::FlushAll | Step::Restart) {
+        if matches!(
+            step,
+            Step::Flush { .. } | Step::FlushAll | Step::Restart | Step::Compact { .. } | Step::CompactSome { .. }
+        ) {
             run.check_manifests();
         }
     }
     run.end_reading().await;
     run.db.said("STORAGE FLUSH ALL WAIT").await;
     run = run.take(&Step::Restart).await;
+    run.check(steps.len()).await;
+    run.check_manifests();
+    run.check_forgotten().await;
     run.check(steps.len()).await;
     run.check_manifests();
     run.db.engine.close().await.unwrap();

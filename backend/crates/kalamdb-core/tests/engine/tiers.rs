@@ -2,6 +2,10 @@
 //! the changes are written once, in [`crate::equivalence`]; each test only says after which steps the tables are flushed
 //! and the engine restarted.
 
+use std::ops::Range;
+
+use kalamdb_commons::ids::Scope;
+
 use crate::db::Db;
 use crate::equivalence::{self, HISTORY};
 
@@ -10,12 +14,18 @@ use crate::equivalence::{self, HISTORY};
 struct State<'a> {
     /// The steps of the history after which all tables are flushed.
     flushes: &'a [usize],
+    /// The steps after which, and after the flush, all tables are compacted.
+    compactions: &'a [usize],
+    /// Batches of `t` that are compacted before the questions.
+    middle: Option<Range<usize>>,
     /// Whether the engine is restarted after each of them.
     restarts: bool,
     /// Whether it is restarted before the questions.
     restarted: bool,
     /// Whether all tables are flushed after each change.
     flush_changes: bool,
+    /// Whether they are compacted after each change.
+    compact_changes: bool,
 }
 
 const LAST: usize = HISTORY.len() - 1;
@@ -33,12 +43,18 @@ async fn check(state: State<'_>) {
                 db = db.restart().await;
             }
         }
+        if state.compactions.contains(&step) {
+            db.said("STORAGE COMPACT ALL WAIT").await;
+        }
+    }
+    if let Some(middle) = state.middle {
+        assert!(db.compact_batches("t", &Scope::Shared, middle).await, "there is something to compact");
     }
     if state.restarted {
         db = db.restart().await;
     }
     equivalence::ask(&db, mark).await;
-    equivalence::change(&db, state.flush_changes).await;
+    equivalence::change(&db, state.flush_changes, state.compact_changes).await;
     equivalence::ask_about_changes(&db).await;
     equivalence::end(db).await;
 }
@@ -91,4 +107,44 @@ async fn answers_are_the_same_with_a_flush_after_each_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_the_same_with_a_flush_and_a_restart_after_each_step() {
     check(State { flushes: EACH, restarts: true, flush_changes: true, ..State::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_the_same_after_a_compaction() {
+    check(State { flushes: EACH, compactions: &[LAST], ..State::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_the_same_after_a_compaction_and_a_restart() {
+    check(State { flushes: EACH, compactions: &[LAST], restarted: true, ..State::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_the_same_with_changes_of_compacted_rows_hot() {
+    check(State { flushes: &[1, 3, 4], compactions: &[4], ..State::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_the_same_when_a_compaction_came_after_changes_that_are_hot() {
+    check(State { flushes: &[1, 3, 4], compactions: &[LAST], ..State::default() }).await;
+    check(State { flushes: &[1, 3, 4], compactions: &[LAST], restarted: true, ..State::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_the_same_between_flush_and_compaction() {
+    check(State { flushes: EACH, compactions: &[2, 5], compact_changes: true, ..State::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_the_same_with_a_flush_and_a_compaction_after_each_step() {
+    check(State { flushes: EACH, compactions: EACH, flush_changes: true, compact_changes: true, ..State::default() })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_the_same_after_a_middle_range_was_compacted() {
+    for middle in [1..3, 2..5, 0..4, 3..8] {
+        check(State { flushes: EACH, middle: Some(middle.clone()), flush_changes: true, ..State::default() }).await;
+        check(State { flushes: EACH, middle: Some(middle), restarted: true, ..State::default() }).await;
+    }
 }

@@ -154,6 +154,21 @@ impl BatchFile {
         self.rows_in(&metadata, &rows, projection, counters).await
     }
 
+    /// The rows of one range of positions, as [`Self::rows_at`] gives them: for reading a file from end to end in
+    /// pieces.
+    ///
+    /// # Errors
+    /// As [`Self::rows_at`].
+    pub async fn rows_between(
+        self: &Arc<Self>,
+        rows: Range<u32>,
+        projection: &[BatchColumn],
+        counters: &Arc<IoCounters>,
+    ) -> Result<RecordBatch> {
+        let metadata = self.parsed(counters).await?;
+        self.rows_in(&metadata, &[rows], projection, counters).await
+    }
+
     /// The rows in these ranges of positions, which are in order and disjoint.
     pub(super) async fn rows_in(
         self: &Arc<Self>,

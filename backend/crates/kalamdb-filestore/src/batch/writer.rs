@@ -144,6 +144,20 @@ impl BatchWriter {
         self.drain().await
     }
 
+    /// Notes that deletions through this time were left out: the footer says so, as the manifest will.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn forget_deletions_through(&mut self, last: CommitTime) -> Result<()> {
+        let from = CommitTime(last.0 + 1);
+        self.encode("noting", move |encoder| {
+            let about = &mut encoder.footer.about;
+            about.deletions_complete_from = about.deletions_complete_from.max(from);
+            Ok(())
+        })
+        .await
+    }
+
     /// Ends the file, makes it durable under its name, and returns its manifest entry.
     ///
     /// # Errors

@@ -611,6 +611,34 @@ impl ManifestService {
         Ok(removal)
     }
 
+    /// Deletes the files of a manifest's archived batches, oldest interval first, and stops at the first one that
+    /// somebody holds. Returns the numbers of those that are gone, durably: for [`Edit::forget`].
+    ///
+    /// # Errors
+    /// If storage fails. Files that are gone then are no error the next time.
+    pub async fn remove_archived(&self, spec: &PartitionSpec, loaded: &Loaded) -> Result<Vec<u64>> {
+        let storage = self.storages.get(&spec.storage)?;
+        let path = spec.path();
+        let mut archived: Vec<&Batch> =
+            loaded.manifest.batches.iter().filter(|batch| batch.status == BatchStatus::Archived).collect();
+        archived.sort_by_key(|batch| (batch.from, batch.through, batch.number));
+        // The stored manifest has the last word: what it calls active is not deleted.
+        let active = self.listed(&storage, &path, |status| status != BatchStatus::Archived).await?;
+        let is_free = |batch: &&&Batch| {
+            let file = path.file(&batch.path);
+            !active.contains(&batch.path) && !storage.caches.is_open(file_key(storage.id(), &file))
+        };
+        let free: Vec<&Batch> = archived.iter().take_while(is_free).copied().collect();
+        for batch in &free {
+            // IMPORTANT: one by one, each durably: a crash leaves the newer of them, never the older.
+            storage.delete(&[path.file(&batch.path)]).await?;
+            fail::fail_point!("manifest::between_removals", |_| {
+                Err(Error::io("stopped by the fail point manifest::between_removals"))
+            });
+        }
+        Ok(free.iter().map(|batch| batch.number).collect())
+    }
+
     /// Removes a batch file that its job gives up on, unless a manifest lists it.
     ///
     /// # Errors

@@ -40,22 +40,45 @@ fn describe_and_use_in_every_form() {
 
 #[test]
 fn flush_in_every_form() {
-    let table = || FlushTarget::Table(name("ns.t"));
-    let namespace = || FlushTarget::Namespace("ns".to_owned());
+    let table = || StorageTarget::Table(name("ns.t"));
+    let namespace = || StorageTarget::Namespace("ns".to_owned());
     for (sql, target, wait) in [
         ("STORAGE FLUSH TABLE ns.t", table(), false),
         ("STORAGE FLUSH TABLE ns.t WAIT", table(), true),
         ("FLUSH TABLE ns.t", table(), false),
         ("FLUSH TABLE ns.t WAIT", table(), true),
-        ("STORAGE FLUSH ALL", FlushTarget::All, false),
-        ("STORAGE FLUSH ALL WAIT", FlushTarget::All, true),
-        ("FLUSH ALL TABLES", FlushTarget::All, false),
-        ("FLUSH ALL", FlushTarget::All, false),
+        ("STORAGE FLUSH ALL", StorageTarget::All, false),
+        ("STORAGE FLUSH ALL WAIT", StorageTarget::All, true),
+        ("FLUSH ALL TABLES", StorageTarget::All, false),
+        ("FLUSH ALL", StorageTarget::All, false),
         ("STORAGE FLUSH ALL IN ns", namespace(), false),
         ("STORAGE FLUSH ALL IN NAMESPACE ns WAIT", namespace(), true),
         ("FLUSH ALL TABLES IN ns WAIT", namespace(), true),
     ] {
         assert_eq!(one(sql), Statement::Flush(Flush { target, wait }), "{sql}");
+    }
+}
+
+#[test]
+fn compact_in_every_form() {
+    let table = || StorageTarget::Table(name("ns.t"));
+    let namespace = || StorageTarget::Namespace("ns".to_owned());
+    for (sql, target, wait) in [
+        ("STORAGE COMPACT TABLE ns.t", table(), false),
+        ("storage compact table ns.t wait;", table(), true),
+        ("STORAGE COMPACT ALL", StorageTarget::All, false),
+        ("STORAGE COMPACT ALL TABLES WAIT", StorageTarget::All, true),
+        ("STORAGE COMPACT ALL IN ns WAIT", namespace(), true),
+        ("STORAGE COMPACT ALL IN NAMESPACE ns", namespace(), false),
+    ] {
+        assert_eq!(one(sql), Statement::Compact(Compact { target, wait }), "{sql}");
+    }
+}
+
+#[test]
+fn check_table_repairs_only_if_told_to() {
+    for (sql, repair) in [("CHECK TABLE ns.t", false), ("check table ns.t repair;", true)] {
+        assert_eq!(one(sql), Statement::CheckTable(CheckTable { table: name("ns.t"), repair }), "{sql}");
     }
 }
 
@@ -86,9 +109,9 @@ fn what_is_missing_or_not_implemented_is_named() {
         ("DESCRIBE t EXTENDED", "EXTENDED in DESCRIBE is not implemented"),
         ("USE", "expected a namespace name"),
         ("USE a.b", "expected the end of USE, found '.'"),
-        ("STORAGE", "expected FLUSH"),
-        ("STORAGE COMPACT TABLE t", "STORAGE COMPACT is not implemented"),
-        ("STORAGE COMPACT ALL IN ns", "STORAGE COMPACT is not implemented"),
+        ("STORAGE", "expected FLUSH or COMPACT"),
+        ("STORAGE COMPACT", "expected TABLE or ALL"),
+        ("STORAGE COMPACT TABLE a, b", "expected the end of STORAGE COMPACT"),
         ("STORAGE CHECK local EXTENDED", "STORAGE CHECK is not implemented"),
         ("STORAGE FLUSH", "expected TABLE or ALL"),
         ("FLUSH TABLES", "expected TABLE or ALL, found TABLES"),
@@ -97,7 +120,8 @@ fn what_is_missing_or_not_implemented_is_named() {
         ("KILL 5", "expected JOB"),
         ("KILL QUERY 5", "KILL QUERY is not implemented"),
         ("KILL JOB", "expected a job id"),
-        ("CHECK TABLE t", "CHECK TABLE is not implemented"),
+        ("CHECK", "expected TABLE"),
+        ("CHECK TABLE t FOR UPGRADE", "FOR in CHECK TABLE is not implemented"),
         ("CREATE STORAGE s3_prod TYPE 's3'", "CREATE STORAGE is not implemented"),
         ("ALTER STORAGE s3_prod SET REGION 'x'", "ALTER STORAGE is not implemented"),
         ("DROP STORAGE s3_prod", "DROP STORAGE is not implemented"),
