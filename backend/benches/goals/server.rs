@@ -17,9 +17,12 @@ const PASSWORD: &str = "bench-password";
 const READY: &str = "KalamDB listening on http://";
 const START_WAIT: Duration = Duration::from_secs(60);
 
-/// Settings that leave it to the benchmark when a flush happens.
-const NO_FLUSHES: [(&str, &str); 2] =
-    [("KALAMDB_FLUSH__ROWS", "1000000000"), ("KALAMDB_FLUSH__INTERVAL_SECONDS", "315360000")];
+/// Settings that leave it to the benchmark when a flush or a compaction happens.
+const NOTHING_BY_ITSELF: [(&str, &str); 3] = [
+    ("KALAMDB_FLUSH__ROWS", "1000000000"),
+    ("KALAMDB_FLUSH__INTERVAL_SECONDS", "315360000"),
+    ("KALAMDB_COMPACTION__AUTOMATIC", "false"),
+];
 
 /// A running server. It is killed and its data removed when this is dropped.
 pub(crate) struct Server {
@@ -31,9 +34,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server that flushes when it is told to.
+    /// A server that flushes and compacts when it is told to.
     pub(crate) fn start() -> Result<Self> {
-        Self::with(&NO_FLUSHES)
+        Self::with(&NOTHING_BY_ITSELF)
     }
 
     /// A server with the settings of a fresh installation.

@@ -71,13 +71,6 @@ impl Home {
         logs.map_while(|log| std::fs::read_to_string(log).ok()).collect()
     }
 
-    /// The same directory with further settings.
-    pub(crate) fn with(&self, more: &[(&str, &str)]) -> Self {
-        let mut changed = self.clone();
-        changed.settings.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        changed
-    }
-
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

@@ -62,7 +62,7 @@ pub use batch::lookup::Sought;
 pub use batch::{BatchColumn, BatchFile, BatchFooter, BatchMeta, BatchWriter, Group, KeyValues, batch_schema};
 pub use io::IoCounters;
 pub use manifest::{
-    Asked, BatchStatistics, CacheFigures, CachedManifest, ColumnStatistics, Edit, EntryStore, Evicted, Loaded,
+    Asked, BatchStatistics, CacheFigures, CachedManifest, ColumnStatistics, Edit, EntryStore, Evicted, Finding, Loaded,
     ManifestService, PublishError, Recorded, Removal, Retired, SyncState,
 };
 pub use partition::PartitionSpec;

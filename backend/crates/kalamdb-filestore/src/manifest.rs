@@ -6,14 +6,17 @@
 //! | [`cache`] | the two levels between planning and storage |
 //! | [`validate`] | whether a manifest that was read may be believed |
 //! | [`rebuild`] | a manifest from footers alone |
+//! | [`examine`] | whether manifest, files and footers agree |
 //! | [`statistics`] | the batches' ranges in columns, for pruning |
 
 pub mod cache;
+pub mod examine;
 pub(crate) mod rebuild;
 pub mod service;
 pub mod statistics;
 pub(crate) mod validate;
 
 pub use cache::{CacheFigures, CachedManifest, EntryStore, Evicted, SyncState};
+pub use examine::Finding;
 pub use service::{Asked, Edit, Loaded, ManifestService, PublishError, Recorded, Removal, Retired};
 pub use statistics::{BatchStatistics, ColumnStatistics};

@@ -320,11 +320,12 @@ async fn sound_view(engine: &Engine, partition: &Partition, reload: bool) -> Res
     if is_sound && !reload {
         return Ok(view);
     }
-    engine.cold().manifests().reload(partition.spec(), recorded(&partition.record())).await?;
-    let next = engine.cold().load(partition).await?;
-    if next.flushed_through() != view.flushed_through() {
-        return Err(Error::internal(format!("the manifest of {} is not the one in memory", partition.id())));
+    let stored = engine.cold().manifests().reload(partition.spec(), recorded(&partition.record())).await?;
+    if stored.manifest.flushed_through != view.flushed_through() {
+        // A flush that had no answer went through; the next flush takes it up.
+        return Err(Error::conflict(format!("the manifest of {} is not the one in memory", partition.id())));
     }
+    let next = engine.cold().view_of(partition, stored).await?;
     partition.replace_view(next.clone(), engine.committer().readers().oldest());
     Ok(next)
 }

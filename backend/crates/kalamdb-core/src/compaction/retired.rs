@@ -1,7 +1,7 @@
 //! Deleting the files that compactions replaced.
 //!
 //! A manifest lists them as archived. A file goes when nobody holds it, the oldest interval first; then the manifest
-//! forgets it. What is held is tried again by the periodic check, and after a start.
+//! forgets it. What is held, or what a crash left, is tried again by the periodic check while the partition is in use.
 
 use std::sync::Arc;
 

@@ -167,6 +167,11 @@ impl Execution {
                 let message = self.engine.compact_statement(&self.scope(&stats), &compact).await?;
                 Ok(OutcomeResult::Done { message })
             }
+            Statement::CheckTable(check) => {
+                self.require(Role::Dba, "CHECK TABLE")?;
+                let batch = self.engine.check_table(&self.scope(&stats), &check).await?;
+                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+            }
             Statement::KillJob { job } => {
                 self.require(Role::Dba, "KILL JOB")?;
                 let message = self.engine.kill_job(&job).await?;

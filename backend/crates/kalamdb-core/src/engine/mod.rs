@@ -17,9 +17,11 @@
 //! | [`import`] | rows in bulk |
 //! | [`manifest_eviction`] | partitions and manifests that are not used leave memory |
 //! | [`upkeep`] | what happens by itself: flushes by policy, orphan removal, expiry of remembered answers |
+//! | [`checking`] | CHECK TABLE |
 //! | [`compacting`] | compaction, by statement and when it is due |
 
 pub(crate) mod accounts;
+pub(crate) mod checking;
 pub(crate) mod compacting;
 pub(crate) mod ddl;
 pub(crate) mod execution;

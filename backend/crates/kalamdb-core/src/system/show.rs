@@ -84,6 +84,27 @@ fn require_seen_namespace(view: &SystemView, namespace: &NamespaceId) -> Result<
     if seen { Ok(()) } else { Err(Error::not_found(format!("namespace '{namespace}' does not exist"))) }
 }
 
+const CHECKED: Columns = &[("scope", Text), ("file", Text), ("finding", Text), ("repaired", Boolean)];
+
+/// A row of the answer to CHECK TABLE.
+#[derive(Debug)]
+pub(crate) struct CheckedRow {
+    /// The partition's scope.
+    pub(crate) scope: String,
+    /// The file in question.
+    pub(crate) file: Option<String>,
+    /// What was found.
+    pub(crate) finding: String,
+    /// Whether it was repaired; `None` if nothing was wrong.
+    pub(crate) repaired: Option<bool>,
+}
+
+/// The answer to CHECK TABLE.
+pub(crate) fn checked(rows: Vec<CheckedRow>) -> Result<RecordBatch> {
+    let cells = |row: CheckedRow| vec![row.scope.into(), row.file.into(), row.finding.into(), row.repaired.into()];
+    sheet::batch(CHECKED, rows.into_iter().map(cells).collect())
+}
+
 const SHOWN_NAMESPACES: Columns = &[("namespace_id", Text), ("table_count", BigInt), ("created_at", Timestamp)];
 
 fn show_namespaces(view: &SystemView) -> Result<RecordBatch> {

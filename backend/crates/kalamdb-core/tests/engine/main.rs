@@ -2,6 +2,7 @@
 //! reading as it does in the server.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod checks;
 mod compaction;
 mod db;
 mod equivalence;

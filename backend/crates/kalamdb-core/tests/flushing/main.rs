@@ -1,5 +1,5 @@
-//! Tier equivalence in the middle of a flush: a flush stands still between two of its steps while every question is
-//! asked and every change is made, and goes on afterwards.
+//! Tier equivalence in the middle of a flush or a compaction: it stands still between two of its steps while every
+//! question is asked and every change is made, and goes on afterwards.
 //!
 //! Fail points are the whole process's, so these tests are a program of their own, and each holds the scenario's lock
 //! while it runs.
@@ -53,6 +53,43 @@ impl Gate {
     }
 }
 
+/// With every step of the history in a batch of its own, and a compaction of all of them standing still at the point.
+async fn check_compacting(point: &str) {
+    let scenario = FailScenario::setup();
+    let db = Db::new().await;
+    equivalence::found(&db).await;
+    let mut mark = 0;
+    for step in 0..HISTORY.len() {
+        mark = equivalence::step(&db, step).await.unwrap_or(mark);
+        db.said("STORAGE FLUSH ALL WAIT").await;
+    }
+    let gate = Gate::at(point);
+    db.said("STORAGE COMPACT TABLE t").await;
+    gate.wait_until_reached();
+    equivalence::ask(&db, mark).await;
+    equivalence::change(&db, false, false).await;
+    equivalence::ask_about_changes(&db).await;
+    gate.open();
+    db.said("STORAGE COMPACT TABLE t WAIT").await;
+    equivalence::ask_about_changes(&db).await;
+    equivalence::end(db).await;
+    scenario.teardown();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn answers_are_the_same_at_every_step_of_a_compaction() {
+    for point in [
+        "compaction::after_number",
+        "compaction::after_mark",
+        "compaction::after_batch",
+        "compaction::after_manifest",
+        "compaction::before_removal",
+        "compaction::after_removal",
+    ] {
+        check_compacting(point).await;
+    }
+}
+
 /// With the history up to step `flushed` in older batches, and the flush of the rest standing still at the point.
 async fn check(point: &str, flushed: Option<usize>) {
     let scenario = FailScenario::setup();
@@ -69,7 +106,7 @@ async fn check(point: &str, flushed: Option<usize>) {
     db.said("STORAGE FLUSH TABLE t").await;
     gate.wait_until_reached();
     equivalence::ask(&db, mark).await;
-    equivalence::change(&db, false).await;
+    equivalence::change(&db, false, false).await;
     equivalence::ask_about_changes(&db).await;
     gate.open();
     db.said("STORAGE FLUSH TABLE t WAIT").await;
