@@ -90,7 +90,11 @@ pub(crate) async fn compact_partition(
     for attempt in 0..ATTEMPTS_MAX {
         match Compaction::begin(engine, partition, extent, job, attempt > 0).await {
             Ok(Some(compaction)) => return compaction.run().await,
-            Ok(None) => return Ok(None),
+            Ok(None) => {
+                let _maintenance = partition.maintain().await;
+                retired::remove(engine, partition).await?;
+                return Ok(None);
+            }
             Err(error) if error.kind() == ErrorKind::Conflict && attempt + 1 < ATTEMPTS_MAX => {}
             Err(error) => return Err(error),
         }
