@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use kalamdb_auth::sealing::KEY_BYTES_MIN;
 use kalamdb_auth::tokens::SECRET_BYTES_MIN;
 use kalamdb_commons::ids::StorageId;
 use kalamdb_commons::settings::Settings;
@@ -36,6 +37,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("server.http_workers", Rule::Range(1, 256)),
     ("server.shutdown_timeout_seconds", Rule::Range(0, 3_600)),
     ("storage.data_dir", Rule::Text(not_empty)),
+    ("storage.secrets_key", Rule::Text(secrets_key)),
     ("storage.s3_id", Rule::Text(storage_id)),
     ("storage.s3_endpoint", Rule::Text(endpoint)),
     ("hot.durability", Rule::OneOf(&["sync", "buffered"])),
@@ -246,6 +248,13 @@ fn token_secret(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("it must be empty, or have at least {SECRET_BYTES_MIN} bytes; it has {}", text.len()))
+}
+
+fn secrets_key(text: &str) -> Result<(), String> {
+    if text.is_empty() || text.len() >= KEY_BYTES_MIN {
+        return Ok(());
+    }
+    Err(format!("it must be empty, or have at least {KEY_BYTES_MIN} bytes; it has {}", text.len()))
 }
 
 fn log_level(text: &str) -> Result<(), String> {

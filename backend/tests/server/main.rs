@@ -19,6 +19,7 @@
 //! | [`syncs`] | each sync is needed: without it a power cut is noticed |
 //! | [`settings`] | settings that are wrong |
 //! | [`storages`] | history in an object store |
+//! | [`storage_statements`] | storages that SQL makes |
 //!
 //! [`server`] starts them, [`load`] writes to them, and [`disk`] is one that loses power.
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -43,5 +44,6 @@ mod repeats;
 mod s3;
 mod server;
 mod settings;
+mod storage_statements;
 mod storages;
 mod syncs;

@@ -117,6 +117,8 @@ enum Mode {
     Calls(String, Box<dyn FnOnce() + Send>),
     /// Takes what is sent and delivers nothing.
     Hangs,
+    /// Takes the conditions out of requests, as a store does that does not know them.
+    Unconditional,
     /// Nobody is at the other end.
     Broken,
 }
@@ -168,6 +170,10 @@ impl Wire {
         *self.mode.lock() = Mode::Hangs;
     }
 
+    pub(crate) fn ignores_conditions(&self) {
+        *self.mode.lock() = Mode::Unconditional;
+    }
+
     pub(crate) fn mend(&self) {
         *self.mode.lock() = Mode::Whole;
     }
@@ -204,6 +210,10 @@ impl Wire {
             tokio::select! {
                 read = client.read(&mut asked) => {
                     let Ok(length @ 1..) = read else { return };
+                    if matches!(*self.mode.lock(), Mode::Unconditional) {
+                        rename(&mut asked[..length], b"if-match:", b"x--match:");
+                        rename(&mut asked[..length], b"if-none-match:", b"x--none-match:");
+                    }
                     match self.sent(&asked[..length]) {
                         Fate::Cut => return,
                         Fate::Kept => continue,
@@ -225,5 +235,12 @@ impl Wire {
                 }
             }
         }
+    }
+}
+
+/// Puts `to` in the place of `from`, which is as long.
+fn rename(bytes: &mut [u8], from: &[u8], to: &[u8]) {
+    if let Some(at) = bytes.windows(from.len()).position(|window| window.eq_ignore_ascii_case(from)) {
+        bytes[at..at + to.len()].copy_from_slice(to);
     }
 }

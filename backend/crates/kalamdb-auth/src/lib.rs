@@ -9,12 +9,14 @@
 //! |---|---|
 //! | [`passwords`] | Argon2id hashes; a check that takes as long for an unknown user as for a wrong password |
 //! | [`password_rules`] | what a new password must be |
+//! | [`sealing`] | secrets at rest |
 //! | [`tokens`] | access and refresh tokens: what they say, how they are made and read |
 //! | [`sessions`] | what grows from one login: rotation of refresh tokens, and its end |
 //! | [`throttle`] | failed logins per user, address and minute |
 
 pub mod password_rules;
 pub mod passwords;
+pub mod sealing;
 pub mod sessions;
 pub mod throttle;
 pub mod tokens;

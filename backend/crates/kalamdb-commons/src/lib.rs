@@ -13,6 +13,7 @@
 //! | [`clock`] | the only reader of time, and the injected source of randomness |
 //! | [`error`] | the one public error and its kinds |
 //! | [`settings`] | every setting with its default and what it trades |
+//! | [`storage`] | what a storage that SQL made is, and its sealed credentials |
 //! | [`unique`] | UUIDs and ULIDs that grow with time |
 
 pub mod clock;
@@ -21,6 +22,7 @@ pub mod ids;
 pub mod manifest;
 pub mod schema;
 pub mod settings;
+pub mod storage;
 pub mod system_columns;
 pub mod types;
 pub mod unique;

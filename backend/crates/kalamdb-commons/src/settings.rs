@@ -62,6 +62,9 @@ section! {
     StorageSettings {
         /// The directory of the hot tier and, below `storage`, of the local cold tier.
         data_dir: String = "./data".to_owned(),
+        /// What seals the credentials of storages that SQL makes, at least 32 bytes; empty for a key that is made when it is
+        /// first needed and kept in `secrets.key` in the data directory, readable by its owner alone.
+        secrets_key: String = String::new(),
         /// The id under which tables name the S3 storage (`STORAGE_ID='s3'`). Used if `s3_bucket` is set.
         s3_id: String = "s3".to_owned(),
         /// The S3 bucket; empty for no S3 storage.
@@ -348,5 +351,5 @@ impl Settings {
 
     /// Keys whose values are never shown.
     pub const SECRETS: &'static [&'static str] =
-        &["auth.root_password", "auth.token_secret", "storage.s3_secret_access_key"];
+        &["auth.root_password", "auth.token_secret", "storage.s3_secret_access_key", "storage.secrets_key"];
 }

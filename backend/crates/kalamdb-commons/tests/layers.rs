@@ -20,7 +20,7 @@ const ORDER: [&str; 7] = [
 const COMMAND_LINE: (&str, &[&str]) = ("kalam", &["kalamdb-commons"]);
 
 /// Foreign libraries and the only crates of ours that may depend on them.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 10] = [
     ("rocksdb", &["kalamdb-store"]),
     ("object_store", &["kalamdb-filestore", "kalamdb-core"]),
     ("parquet", &["kalamdb-filestore", "kalamdb-core", "kalamdb-server"]),
@@ -28,6 +28,7 @@ const DOORS: [(&str, &[&str]); 9] = [
     ("sqlparser", &["kalamdb-sql"]),
     ("argon2", &["kalamdb-auth"]),
     ("jsonwebtoken", &["kalamdb-auth"]),
+    ("ring", &["kalamdb-auth"]),
     ("actix-web", &["kalamdb-server"]),
     ("figment", &["kalamdb-server"]),
 ];

@@ -108,6 +108,12 @@ impl Caches {
         self.parts.invalidate(&(file, Part::Metadata));
     }
 
+    /// Forgets everything: names of files may mean others from now on.
+    pub(crate) fn clear(&self) {
+        self.parts.invalidate_all();
+        self.handles.invalidate_all();
+    }
+
     /// Whether somebody holds the file.
     pub(crate) fn is_open(&self, file: FileKey) -> bool {
         self.open.get(&file).is_some_and(|weak| weak.strong_count() > 0)

@@ -66,4 +66,4 @@ pub use manifest::{
     ManifestService, PublishError, Recorded, Removal, Retired, SyncState,
 };
 pub use partition::PartitionSpec;
-pub use storage::{PutError, Storage, Storages, Tag};
+pub use storage::{PutError, Storage, StorageCheck, Storages, Tag};

@@ -10,93 +10,37 @@
 //!
 //! The local form writes by itself, because `object_store` does not sync local files.
 
+mod check;
 mod local;
 mod object;
+mod registry;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kalamdb_commons::ids::StorageId;
-use kalamdb_commons::settings::Settings;
 use kalamdb_commons::{Error, Result};
+use parking_lot::RwLock;
 
 use crate::cache::{Caches, FileKey};
 use crate::failure;
 use crate::io::{self, IoCounters};
 
+pub use check::StorageCheck;
 pub use local::LocalStorage;
 pub use object::ObjectStorage;
+pub use registry::Storages;
 
 /// The id of the storage that always exists.
 pub const LOCAL: &str = "local";
-
-/// All storages of the server, and the caches that they share.
-#[derive(Debug, Clone)]
-pub struct Storages {
-    by_id: Arc<BTreeMap<StorageId, Arc<Storage>>>,
-}
-
-impl Storages {
-    /// Opens `local`, below `<data_dir>/storage`, and the S3 storage if a bucket is configured.
-    ///
-    /// # Errors
-    /// If the local directory cannot be made, or the S3 settings make no client.
-    pub fn open(settings: &Settings) -> Result<Self> {
-        let root = std::path::Path::new(&settings.storage.data_dir).join("storage");
-        let mut forms = vec![(StorageId::new(LOCAL)?, Form::Local(LocalStorage::open(&root)?))];
-        if !settings.storage.s3_bucket.is_empty() {
-            let form = Form::Object(ObjectStorage::s3(&settings.storage, &settings.cold)?);
-            forms.push((StorageId::new(&settings.storage.s3_id)?, form));
-        }
-        Ok(Self::of(settings, forms))
-    }
-
-    /// `local` alone, and an object store of the caller's under another id.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn with_object_store(
-        settings: &Settings,
-        id: StorageId,
-        store: Arc<dyn object_store::ObjectStore>,
-    ) -> Result<Self> {
-        let root = std::path::Path::new(&settings.storage.data_dir).join("storage");
-        let local = (StorageId::new(LOCAL)?, Form::Local(LocalStorage::open(&root)?));
-        Ok(Self::of(settings, vec![local, (id, Form::Object(ObjectStorage::new(store, "")?))]))
-    }
-
-    fn of(settings: &Settings, forms: Vec<(StorageId, Form)>) -> Self {
-        let caches = Arc::new(Caches::new(&settings.cold));
-        let storages = forms
-            .into_iter()
-            .map(|(id, form)| (id.clone(), Arc::new(Storage { id, form, caches: Arc::clone(&caches) })));
-        Self { by_id: Arc::new(storages.collect()) }
-    }
-
-    /// The storage of that id.
-    ///
-    /// # Errors
-    /// Not found, with the ids that exist.
-    pub fn get(&self, id: &StorageId) -> Result<Arc<Storage>> {
-        self.by_id.get(id).cloned().ok_or_else(|| {
-            let known: Vec<_> = self.by_id.keys().map(StorageId::as_str).collect();
-            Error::not_found(format!("there is no storage '{id}'; there are {}", known.join(", ")))
-        })
-    }
-
-    /// Every storage, by id.
-    pub fn list(&self) -> impl Iterator<Item = &Arc<Storage>> {
-        self.by_id.values()
-    }
-}
 
 /// One storage.
 #[derive(Debug)]
 pub struct Storage {
     id: StorageId,
-    form: Form,
+    /// Replaced when the way to the storage changes; what lies in it stays the same.
+    form: RwLock<Arc<Form>>,
     pub(crate) caches: Arc<Caches>,
 }
 
@@ -142,15 +86,32 @@ pub struct StorageDescription {
     pub base: String,
 }
 
+/// Where a storage is, for telling whether two are in each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Whereabouts {
+    Directory(std::path::PathBuf),
+    Keys {
+        endpoint: String,
+        bucket: String,
+        prefix: object_store::path::Path,
+    },
+    /// A store that the caller made.
+    Unknown,
+}
+
 impl Storage {
     /// Its id.
     pub fn id(&self) -> &StorageId {
         &self.id
     }
 
+    fn form(&self) -> Arc<Form> {
+        Arc::clone(&self.form.read())
+    }
+
     /// What it is. For administrators only: it shows where the data lies.
     pub fn describe(&self) -> StorageDescription {
-        match &self.form {
+        match &*self.form() {
             Form::Local(local) => StorageDescription { kind: "filesystem", base: local.root().display().to_string() },
             Form::Object(object) => StorageDescription { kind: "s3", base: object.base().to_owned() },
         }
@@ -162,9 +123,9 @@ impl Storage {
     /// If the path is not a safe one, the file exists, or storage fails.
     pub async fn create_exclusive(&self, path: &str) -> Result<Upload> {
         check_path(path)?;
-        Ok(Upload(match &self.form {
+        Ok(Upload(match &*self.form() {
             Form::Local(local) => UploadForm::Local(local.create_exclusive(path).await?),
-            Form::Object(object) => UploadForm::Object(object.create_exclusive(path).await?),
+            Form::Object(object) => UploadForm::Object(Box::new(object.create_exclusive(path).await?)),
         }))
     }
 
@@ -183,7 +144,7 @@ impl Storage {
         ranges: &[Range<u64>],
         counters: &IoCounters,
     ) -> Result<Vec<Bytes>> {
-        let gap = match &self.form {
+        let gap = match &*self.form() {
             Form::Local(_) => local::JOIN_GAP_BYTES,
             Form::Object(_) => object::JOIN_GAP_BYTES,
         };
@@ -192,7 +153,7 @@ impl Storage {
             return Ok(vec![Bytes::new(); ranges.len()]);
         }
         counters.read(&joined);
-        let answers = match &self.form {
+        let answers = match &*self.form() {
             Form::Local(local) => {
                 let handle = match self.caches.handle(key) {
                     Some(handle) => handle,
@@ -215,7 +176,7 @@ impl Storage {
     /// If storage fails.
     pub async fn size(&self, path: &str) -> Result<Option<u64>> {
         check_path(path)?;
-        match &self.form {
+        match &*self.form() {
             Form::Local(local) => local.size(path).await,
             Form::Object(object) => object.size(path).await,
         }
@@ -235,7 +196,7 @@ impl Storage {
     /// If storage fails.
     pub async fn list(&self, directory: &str) -> Result<Vec<(String, u64)>> {
         check_path(directory)?;
-        let mut files = match &self.form {
+        let mut files = match &*self.form() {
             Form::Local(local) => local.list(directory).await?,
             Form::Object(object) => object.list(directory).await?,
         };
@@ -252,7 +213,7 @@ impl Storage {
             check_path(path)?;
             self.caches.forget(crate::cache::file_key(&self.id, path));
         }
-        match &self.form {
+        match &*self.form() {
             Form::Local(local) => local.delete(paths).await,
             Form::Object(object) => object.delete(paths).await,
         }
@@ -264,7 +225,7 @@ impl Storage {
     /// If storage fails.
     pub async fn get(&self, path: &str) -> Result<Option<(Bytes, Tag)>> {
         check_path(path)?;
-        match &self.form {
+        match &*self.form() {
             Form::Local(local) => local.get(path).await,
             Form::Object(object) => object.get(path).await,
         }
@@ -276,7 +237,7 @@ impl Storage {
     /// If storage fails.
     pub async fn is_current(&self, path: &str, tag: &Tag) -> Result<bool> {
         check_path(path)?;
-        match &self.form {
+        match &*self.form() {
             Form::Local(local) => Ok(local.get(path).await?.is_some_and(|(_, found)| found == *tag)),
             Form::Object(object) => object.is_current(path, tag).await,
         }
@@ -289,7 +250,7 @@ impl Storage {
     /// [`PutError::Conflict`] if the file is another version; nothing was written then.
     pub async fn put_if(&self, path: &str, bytes: Bytes, expected: Option<&Tag>) -> Result<Tag, PutError> {
         check_path(path)?;
-        match &self.form {
+        match &*self.form() {
             Form::Local(local) => local.put_if(path, bytes, expected).await,
             Form::Object(object) => object.put_if(path, bytes, expected).await,
         }
@@ -297,7 +258,7 @@ impl Storage {
 
     /// Whether a name in a listing is a file of an upload that did not end, and nobody in this process writes it.
     pub(crate) fn is_dead_temporary(&self, directory: &str, name: &str) -> bool {
-        match &self.form {
+        match &*self.form() {
             Form::Local(local) => local.is_dead_temporary(directory, name),
             Form::Object(_) => false,
         }
@@ -311,7 +272,7 @@ pub struct Upload(UploadForm);
 #[derive(Debug)]
 enum UploadForm {
     Local(local::LocalUpload),
-    Object(object::ObjectUpload),
+    Object(Box<object::ObjectUpload>),
 }
 
 impl Upload {

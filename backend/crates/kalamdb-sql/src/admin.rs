@@ -5,6 +5,7 @@ use sqlparser::tokenizer::{Token, Word};
 
 use crate::cursor::Cursor;
 use crate::statement::{CheckTable, Compact, Flush, Show, Statement, StorageTarget, TableName};
+use crate::storages;
 
 /// SHOW, after the word.
 pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Show> {
@@ -96,9 +97,12 @@ pub(crate) fn storage(cursor: &mut Cursor<'_>) -> Result<Statement> {
         let target = storage_target(cursor)?;
         return Ok(Statement::Compact(Compact { target, wait: cursor.accept("WAIT") }));
     }
+    if cursor.accept("CHECK") {
+        return storages::check(cursor);
+    }
     Err(match cursor.peek_word() {
         Some(word) => cursor.not_implemented(&format!("STORAGE {word}")),
-        None => cursor.unexpected("FLUSH or COMPACT"),
+        None => cursor.unexpected("FLUSH, COMPACT or CHECK"),
     })
 }
 

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | tokens | `source` | sqlparser's tokenizer, white space and comments dropped, cut at `;`, parameters counted |
 //! | limits | `complexity`, `refusals` | trees that could get too deep, AS OF and AS USER, refused before parsing |
-//! | grammar | `grammar`, and from there `dml`, `table`, `column`, `alter`, `objects`, `accounts`, `admin` | our own statements, word by word, through `cursor` |
+//! | grammar | `grammar`, and from there `dml`, `table`, `column`, `alter`, `objects`, `accounts`, `storages`, `admin` | our own statements, word by word, through `cursor` |
 //! | queries | sqlparser with our `dialect` | queries and expressions, which go to DataFusion's planner |
 //! | rewriting | `rewrite` | FETCH to LIMIT, long chains of AND and OR balanced |
 //! | refusals | `refusals` | clauses of a query that nobody carries out, trees that are too deep |
@@ -44,6 +44,7 @@ mod refusals;
 mod rewrite;
 mod source;
 mod statement;
+mod storages;
 mod table;
 mod types;
 

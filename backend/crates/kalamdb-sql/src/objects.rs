@@ -7,7 +7,7 @@ use sqlparser::tokenizer::{Token, Word};
 
 use crate::cursor::{Cursor, first_duplicate};
 use crate::statement::{CreateIndex, CreateView, NamespaceOption, Statement, TableName};
-use crate::{accounts, alter, expr, table};
+use crate::{accounts, alter, expr, storages, table};
 
 /// CREATE, after the word.
 pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -36,6 +36,9 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.accept("USER") {
         return accounts::create(cursor);
     }
+    if cursor.accept("STORAGE") {
+        return storages::create(cursor);
+    }
     Err(unknown_object(cursor, "CREATE"))
 }
 
@@ -49,6 +52,9 @@ pub(crate) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
     if cursor.accept("USER") {
         return accounts::alter(cursor);
+    }
+    if cursor.accept("STORAGE") {
+        return storages::alter(cursor);
     }
     Err(unknown_object(cursor, "ALTER"))
 }
@@ -85,6 +91,9 @@ pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
     if cursor.accept("USER") {
         return accounts::drop(cursor);
+    }
+    if cursor.accept("STORAGE") {
+        return storages::drop(cursor);
     }
     Err(unknown_object(cursor, "DROP"))
 }

@@ -151,6 +151,29 @@ pub enum Statement {
         /// Nothing happens if the user is absent.
         if_exists: bool,
     },
+    /// CREATE STORAGE.
+    CreateStorage(CreateStorage),
+    /// ALTER STORAGE ... SET.
+    AlterStorage {
+        /// The storage.
+        id: String,
+        /// What changes; the bucket, the prefix and the directory do not.
+        options: StorageOptionSet,
+    },
+    /// DROP STORAGE.
+    DropStorage {
+        /// The storage.
+        id: String,
+        /// Nothing happens if it is absent.
+        if_exists: bool,
+    },
+    /// STORAGE CHECK: whether a storage can be used.
+    CheckStorage {
+        /// The storage.
+        id: String,
+        /// Try large files and lost races too.
+        extended: bool,
+    },
     /// KILL JOB.
     KillJob {
         /// The job, such as `FL-7f3a...`.
@@ -491,6 +514,59 @@ pub enum UserChange {
     Role(Role),
     /// EMAIL.
     Email(String),
+}
+
+/// CREATE STORAGE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateStorage {
+    /// Its id.
+    pub id: String,
+    /// What it is.
+    pub kind: StorageType,
+    /// Everything else; fits the type.
+    pub options: StorageOptionSet,
+    /// Nothing happens if it exists.
+    pub if_not_exists: bool,
+}
+
+/// What a storage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageType {
+    /// A directory of the machine.
+    Filesystem,
+    /// A bucket of S3, or of a store that speaks its language.
+    S3,
+}
+
+impl StorageType {
+    /// As statements write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Filesystem => "filesystem",
+            Self::S3 => "s3",
+        }
+    }
+}
+
+/// The options of a storage that a statement says.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct StorageOptionSet {
+    /// NAME.
+    pub name: Option<String>,
+    /// PATH.
+    pub path: Option<String>,
+    /// BUCKET.
+    pub bucket: Option<String>,
+    /// PREFIX.
+    pub prefix: Option<String>,
+    /// REGION.
+    pub region: Option<String>,
+    /// ENDPOINT.
+    pub endpoint: Option<String>,
+    /// ALLOW_HTTP.
+    pub allow_http: Option<bool>,
+    /// CREDENTIALS: a JSON object.
+    pub credentials: Option<Secret>,
 }
 
 /// Text that is never shown.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kalamdb_commons::ids::{ColumnId, Incarnation, NamespaceId, TableId, TableRef, UserId};
+use kalamdb_commons::ids::{ColumnId, Incarnation, NamespaceId, StorageId, TableId, TableRef, UserId};
 use kalamdb_commons::schema::{Check, Table};
 use kalamdb_commons::types::ColumnType;
 
-use super::model::{Dropped, Namespace, User, View};
+use super::model::{Dropped, Namespace, StorageDefinition, User, View};
 use super::records;
 use super::snapshot::Catalog;
 
@@ -253,6 +253,24 @@ impl Draft {
     pub fn put_user(&mut self, user: User) {
         self.put(records::user_key(&user.id), records::encode(&user));
         Arc::make_mut(&mut self.next.users).insert(user.id.clone(), Arc::new(user));
+    }
+
+    /// Removes a user.
+    pub fn delete_user(&mut self, id: &UserId) {
+        self.delete(records::user_key(id));
+        Arc::make_mut(&mut self.next.users).remove(id);
+    }
+
+    /// Adds or replaces a storage.
+    pub fn put_storage(&mut self, storage: StorageDefinition) {
+        self.put(records::storage_key(&storage.id), records::encode(&storage));
+        Arc::make_mut(&mut self.next.storages).insert(storage.id.clone(), Arc::new(storage));
+    }
+
+    /// Removes a storage.
+    pub fn delete_storage(&mut self, id: &StorageId) {
+        self.delete(records::storage_key(id));
+        Arc::make_mut(&mut self.next.storages).remove(id);
     }
 
     /// The catalog alone, at the version that it began with.

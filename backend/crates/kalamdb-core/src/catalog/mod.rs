@@ -11,7 +11,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`model`] | the entities: [`Namespace`], [`View`], [`User`], [`Dropped`] (tables are in commons) |
+//! | [`model`] | the entities: [`Namespace`], [`View`], [`User`], [`Dropped`] (tables and storages are in commons) |
 //! | [`snapshot`] | [`Catalog`], the immutable whole |
 //! | [`records`] | its form in the hot store, and loading |
 //! | [`edit`] | [`CatalogEdit`], and the draft that makes one |
@@ -31,6 +31,6 @@ pub(crate) mod fixture;
 
 pub use ddl::{DdlContext, Planned, plan};
 pub use edit::{CatalogEdit, DataCheck, Draft, ExpressionRole, NewExpression};
-pub use model::{AuthType, Dropped, Namespace, User, View, ViewColumn};
+pub use model::{AuthType, Dropped, Namespace, StorageDefinition, User, View, ViewColumn};
 pub use records::load;
 pub use snapshot::Catalog;

@@ -120,6 +120,8 @@ impl std::fmt::Debug for User {
     }
 }
 
+pub use kalamdb_commons::storage::StorageDefinition;
+
 /// The contents of a table that DROP or TRUNCATE ended. They are invisible from the edit on, and stay recorded
 /// until their removal is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

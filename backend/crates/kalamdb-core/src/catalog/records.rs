@@ -6,13 +6,13 @@
 
 use bytes::Bytes;
 use kalamdb_commons::error::{Error, Result};
-use kalamdb_commons::ids::{Incarnation, NamespaceId, TableRef, UserId, escape_component};
+use kalamdb_commons::ids::{Incarnation, NamespaceId, StorageId, TableRef, UserId, escape_component};
 use kalamdb_store::{Snapshot, keys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::edit::Draft;
-use super::model::{Dropped, Namespace, User, View};
+use super::model::{Dropped, Namespace, StorageDefinition, User, View};
 use super::snapshot::{Catalog, Counters};
 use kalamdb_commons::schema::Table;
 
@@ -22,6 +22,7 @@ const TABLE: &str = "table";
 const VIEW: &str = "view";
 const USER: &str = "user";
 const DROPPED: &str = "dropped";
+const STORAGE: &str = "storage";
 
 const PAGE_ENTRIES: usize = 1_024;
 const PAGE_BYTES: usize = 4 << 20;
@@ -48,6 +49,10 @@ pub(super) fn user_key(id: &UserId) -> Bytes {
 
 pub(super) fn dropped_key(incarnation: Incarnation) -> Bytes {
     keys::system(DROPPED, &format!("{:010}", incarnation.0))
+}
+
+pub(super) fn storage_key(id: &StorageId) -> Bytes {
+    keys::system(STORAGE, &escape_component(id.as_str()))
 }
 
 fn path(name: &TableRef) -> String {
@@ -103,6 +108,9 @@ pub async fn load(snapshot: &dyn Snapshot) -> Result<Catalog> {
     }
     for dropped in read_all::<Dropped>(snapshot, DROPPED).await? {
         draft.put_dropped(dropped);
+    }
+    for storage in read_all::<StorageDefinition>(snapshot, STORAGE).await? {
+        draft.put_storage(storage);
     }
     let counters = read_all::<Counters>(snapshot, COUNTERS).await?.pop().unwrap_or_default();
     let catalog = Catalog { counters, ..draft.into_catalog() };

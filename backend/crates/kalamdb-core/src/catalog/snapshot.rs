@@ -5,11 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use kalamdb_commons::error::{Error, Result};
-use kalamdb_commons::ids::{Incarnation, NamespaceId, TableId, TableName, TableRef, UserId};
+use kalamdb_commons::ids::{Incarnation, NamespaceId, StorageId, TableId, TableName, TableRef, UserId};
 use kalamdb_commons::schema::{Index, Table};
 use serde::{Deserialize, Serialize};
 
-use super::model::{Dropped, Namespace, User, View};
+use super::model::{Dropped, Namespace, StorageDefinition, User, View};
 
 /// The numbers that are given once, and the version. One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,7 @@ pub struct Catalog {
     pub(super) views: Arc<BTreeMap<TableRef, Arc<View>>>,
     pub(super) users: Arc<BTreeMap<UserId, Arc<User>>>,
     pub(super) dropped: Arc<BTreeMap<Incarnation, Arc<Dropped>>>,
+    pub(super) storages: Arc<BTreeMap<StorageId, Arc<StorageDefinition>>>,
 }
 
 impl Catalog {
@@ -106,6 +107,16 @@ impl Catalog {
     /// All users, dropped ones included, by id.
     pub fn users(&self) -> impl ExactSizeIterator<Item = &Arc<User>> {
         self.users.values()
+    }
+
+    /// A storage that SQL made.
+    pub fn storage(&self, id: &StorageId) -> Option<&Arc<StorageDefinition>> {
+        self.storages.get(id)
+    }
+
+    /// All storages that SQL made, by id.
+    pub fn storages(&self) -> impl ExactSizeIterator<Item = &Arc<StorageDefinition>> {
+        self.storages.values()
     }
 
     /// Contents that wait to be removed, oldest life first.

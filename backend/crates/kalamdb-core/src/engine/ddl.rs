@@ -44,6 +44,9 @@ impl Engine {
         mut statement: Statement,
         params: &[Param],
     ) -> Result<String> {
+        if ddl::is_about_storage(&statement) {
+            return self.change_storage(statement).await;
+        }
         // Before the lock: it takes its time, and other schema changes need not wait for it.
         let password_hash = self.password_hash(&statement).await?;
         let _one_at_a_time = self.ddl.lock().await;
@@ -110,7 +113,7 @@ impl Engine {
             now_ms: self.clock().now_ms(),
             current_namespace: Some(scope.namespace.clone()),
             actor: scope.actor.clone(),
-            storages: self.cold().manifests().storages().list().map(|storage| storage.id().clone()).collect(),
+            storages: self.cold().manifests().storages().list().into_iter().map(|(id, _)| id).collect(),
             password_hash,
             query_schema: self.query_schema(scope, statement).await?,
         })

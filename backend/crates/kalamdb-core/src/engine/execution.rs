@@ -177,6 +177,11 @@ impl Execution {
                 let message = self.engine.kill_job(&job).await?;
                 Ok(OutcomeResult::Done { message })
             }
+            Statement::CheckStorage { id, extended } => {
+                self.require(Role::Dba, "STORAGE CHECK")?;
+                let batch = self.engine.check_storage(&id, extended).await?;
+                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+            }
             statement if is_ddl(&statement) => {
                 self.require(Role::Dba, "schema and account changes")?;
                 let scope = self.scope(&stats);

@@ -12,6 +12,7 @@
 //! | [`execution`] | runs the statements of a request, one by one |
 //! | [`accounts`] | login, tokens, the first start |
 //! | [`ddl`] | schema changes: verified against data, committed, then cleaned up after |
+//! | [`storages`] | storages that SQL makes |
 //! | [`show`] | system tables, SHOW and DESCRIBE |
 //! | [`idempotency`] | requests that are safe to repeat |
 //! | [`import`] | rows in bulk |
@@ -29,6 +30,7 @@ pub(crate) mod idempotency;
 pub(crate) mod import;
 pub(crate) mod manifest_eviction;
 pub(crate) mod show;
+pub(crate) mod storages;
 pub(crate) mod upkeep;
 
 use std::collections::BTreeMap;
@@ -68,6 +70,7 @@ use crate::query::prepare::Constants;
 use crate::query::{Planner, StatementScope};
 use accounts::Accounts;
 use idempotency::Idempotency;
+use storages::Secrets;
 
 /// The engine.
 #[derive(Debug)]
@@ -81,6 +84,7 @@ pub struct Engine {
     cold: ColdTier,
     planner: Planner,
     constraints: Constraints,
+    secrets: Secrets,
     locks: Arc<Locks>,
     jobs: JobRunner,
     accounts: Accounts,
@@ -125,6 +129,8 @@ impl Engine {
         let storages = Storages::open(&settings)?;
         let snapshot = store.snapshot().await?;
         let catalog = Arc::new(catalog::load(snapshot.as_ref()).await?);
+        let secrets = Secrets::new(&settings.storage, entropy.clone());
+        storages::open_all(&catalog, &storages, &secrets)?;
         let system = Arc::new(begin_time(&settings, &clock, store.as_ref(), snapshot.as_ref()).await?);
         let partitions = Arc::new(Partitions::recover(snapshot.as_ref(), &catalog).await?);
         for partition in partitions.all() {
@@ -155,6 +161,7 @@ impl Engine {
             cold,
             planner,
             constraints: Constraints::default(),
+            secrets,
             locks: Arc::default(),
             jobs,
             accounts,
@@ -227,6 +234,10 @@ impl Engine {
 
     pub(crate) fn constraints(&self) -> &Constraints {
         &self.constraints
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     pub(crate) fn locks(&self) -> &Arc<Locks> {

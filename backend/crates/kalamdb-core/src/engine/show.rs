@@ -69,15 +69,12 @@ impl Engine {
     }
 
     fn storage_infos(&self) -> Vec<StorageInfo> {
-        let storages = self.cold().manifests().storages().list();
-        let described = storages.map(|storage| {
-            let about = storage.describe();
-            StorageInfo {
-                id: storage.id().clone(),
-                name: storage.id().to_string(),
-                storage_type: about.kind.to_owned(),
-                base_directory: about.base,
-            }
+        let (storages, catalog) = (self.cold().manifests().storages().list(), self.catalog());
+        let described = storages.into_iter().map(|(id, about)| StorageInfo {
+            name: catalog.storage(&id).map_or_else(|| id.to_string(), |storage| storage.name.clone()),
+            id,
+            storage_type: about.kind.to_owned(),
+            base_directory: about.base,
         });
         described.collect()
     }

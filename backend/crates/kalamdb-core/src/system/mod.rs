@@ -38,6 +38,7 @@ use crate::catalog::Catalog;
 use crate::jobs::JobRecord;
 use sheet::Columns;
 
+pub(crate) use server_tables::storage_check;
 pub use show::{describe, show};
 
 /// The namespace of the server's own tables.

@@ -1,13 +1,16 @@
 //! `system.storages`, `jobs`, `stats`, `settings` and `cluster`: the server as a whole, for `dba`; `manifest` and
 //! `manifest_cache`, of which others see what is about their own partitions.
 
+use arrow::array::RecordBatch;
 use kalamdb_commons::error::{Error, Result};
+use kalamdb_commons::ids::StorageId;
 use kalamdb_commons::settings::Settings;
 use kalamdb_commons::types::ColumnType::{BigInt, Boolean, Json, Text, Timestamp};
+use kalamdb_filestore::StorageCheck;
 use serde_json::Value;
 
 use super::SystemView;
-use super::sheet::{Cell, Columns, Row};
+use super::sheet::{self, Cell, Columns, Row};
 
 /// What is shown in the place of a secret that is set.
 const MASK: &str = "***";
@@ -33,6 +36,44 @@ pub(super) fn storages(view: &SystemView) -> Result<Vec<Row>> {
         ]
     });
     Ok(rows.collect())
+}
+
+const STORAGE_CHECK: Columns = &[
+    ("storage_id", Text),
+    ("status", Text),
+    ("writable", Boolean),
+    ("readable", Boolean),
+    ("listable", Boolean),
+    ("deletable", Boolean),
+    ("conditional_writes", Boolean),
+    ("extended", Boolean),
+    ("tables", BigInt),
+    ("latency_ms", BigInt),
+    ("error", Text),
+];
+
+/// The answer to STORAGE CHECK. `tables` use the storage; the check took `latency_ms`.
+pub(crate) fn storage_check(
+    id: &StorageId,
+    check: &StorageCheck,
+    tables: usize,
+    latency_ms: i64,
+) -> Result<RecordBatch> {
+    let status = if check.error.is_none() { "healthy" } else { "failed" };
+    let row = vec![
+        id.as_str().into(),
+        status.into(),
+        check.writable.into(),
+        check.readable.into(),
+        check.listable.into(),
+        check.deletable.into(),
+        check.conditional_writes.into(),
+        check.extended.into(),
+        i64::try_from(tables).unwrap_or(i64::MAX).into(),
+        latency_ms.into(),
+        check.error.clone().into(),
+    ];
+    sheet::batch(STORAGE_CHECK, vec![row])
 }
 
 pub(super) const JOBS: Columns = &[

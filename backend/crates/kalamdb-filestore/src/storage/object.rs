@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use kalamdb_commons::settings::{ColdSettings, StorageSettings};
+use kalamdb_commons::settings::ColdSettings;
+use kalamdb_commons::storage::{S3Credentials, S3Place};
 use kalamdb_commons::{Error, Result};
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
@@ -22,7 +23,7 @@ use object_store::{
 };
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{PutError, Tag};
+use super::{PutError, Tag, Whereabouts};
 use crate::failure;
 
 /// Ranges at most this far apart are one request: its latency costs more than transferring that much.
@@ -44,6 +45,7 @@ pub struct ObjectStorage {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     base: String,
+    whereabouts: Whereabouts,
     /// Whether the store carries out conditions, once that is known.
     conditions: Arc<OnceCell<bool>>,
     /// Held by a write to a store that does not.
@@ -56,45 +58,51 @@ impl ObjectStorage {
     /// # Errors
     /// If the prefix is no path.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
-        let prefix = Path::parse(prefix).map_err(|error| {
-            Error::invalid_input(format!("storage.s3_prefix '{prefix}' cannot be a key prefix")).with_source(error)
-        })?;
+        let prefix = self::prefix(prefix)?;
         let base = format!("{store}/{prefix}");
-        Ok(Self { store, prefix, base, conditions: Arc::default(), alone: Arc::default() })
+        let whereabouts = Whereabouts::Unknown;
+        Ok(Self { store, prefix, base, whereabouts, conditions: Arc::default(), alone: Arc::default() })
     }
 
-    /// A bucket as the settings describe it. Conditional writes go by ETag.
+    /// A bucket. Conditional writes go by ETag. Without credentials, the machine's own are used.
     ///
     /// # Errors
-    /// If the settings make no client.
-    pub fn s3(settings: &StorageSettings, cold: &ColdSettings) -> Result<Self> {
+    /// If the place makes no client.
+    pub fn s3(place: &S3Place, credentials: Option<&S3Credentials>, cold: &ColdSettings) -> Result<Self> {
         let timeout = Duration::from_secs(cold.request_timeout_seconds);
         let client = ClientOptions::new()
             .with_timeout(timeout)
             .with_connect_timeout(timeout.min(Duration::from_secs(10)))
-            .with_allow_http(settings.s3_allow_http);
+            .with_allow_http(place.allow_http);
         let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(&settings.s3_bucket)
-            .with_region(&settings.s3_region)
+            .with_bucket_name(&place.bucket)
+            .with_region(&place.region)
             .with_client_options(client)
-            .with_allow_http(settings.s3_allow_http)
+            .with_allow_http(place.allow_http)
             .with_retry(retries(cold))
             .with_conditional_put(S3ConditionalPut::ETagMatch);
-        if !settings.s3_endpoint.is_empty() {
-            builder = builder.with_endpoint(&settings.s3_endpoint);
+        if !place.endpoint.is_empty() {
+            builder = builder.with_endpoint(&place.endpoint);
         }
-        if !settings.s3_access_key_id.is_empty() {
-            builder = builder
-                .with_access_key_id(&settings.s3_access_key_id)
-                .with_secret_access_key(&settings.s3_secret_access_key);
+        if let Some(S3Credentials { access_key_id, secret_access_key, session_token }) = credentials {
+            builder = builder.with_access_key_id(access_key_id).with_secret_access_key(secret_access_key);
+            if let Some(token) = session_token {
+                builder = builder.with_token(token);
+            }
         }
         let store = builder.build().map_err(|error| {
-            Error::invalid_input(format!("the settings of the S3 bucket '{}' make no client", settings.s3_bucket))
+            Error::invalid_input(format!("the S3 bucket '{}' cannot be used as it is described", place.bucket))
                 .with_source(error)
         })?;
-        let mut storage = Self::new(Arc::new(store), &settings.s3_prefix)?;
-        storage.base = format!("s3://{}/{}", settings.s3_bucket, storage.prefix);
+        let mut storage = Self::new(Arc::new(store), &place.prefix)?;
+        storage.base = format!("s3://{}/{}", place.bucket, storage.prefix);
+        let (endpoint, bucket) = (place.endpoint.clone(), place.bucket.clone());
+        storage.whereabouts = Whereabouts::Keys { endpoint, bucket, prefix: storage.prefix.clone() };
         Ok(storage)
+    }
+
+    pub(super) fn whereabouts(&self) -> Whereabouts {
+        self.whereabouts.clone()
     }
 
     pub(super) fn base(&self) -> &str {
@@ -297,6 +305,16 @@ impl ObjectStorage {
         }
         Ok(true)
     }
+}
+
+/// What keys begin with.
+///
+/// # Errors
+/// If that cannot be the beginning of a key.
+pub(super) fn prefix(text: &str) -> Result<Path> {
+    Path::parse(text).map_err(|error| {
+        Error::invalid_input(format!("the prefix '{text}' cannot be the beginning of a key")).with_source(error)
+    })
 }
 
 fn retries(cold: &ColdSettings) -> RetryConfig {

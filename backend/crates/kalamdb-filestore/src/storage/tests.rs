@@ -180,5 +180,5 @@ async fn unknown_storages_are_named_with_the_known_ones() {
     let error = world.storages.get(&StorageId::new("s9").unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(error.message(), "there is no storage 's9'; there are local, memory");
-    assert_eq!(world.storages.list().count(), 2);
+    assert_eq!(world.storages.list().len(), 2);
 }

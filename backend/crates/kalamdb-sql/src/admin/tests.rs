@@ -109,10 +109,9 @@ fn what_is_missing_or_not_implemented_is_named() {
         ("DESCRIBE t EXTENDED", "EXTENDED in DESCRIBE is not implemented"),
         ("USE", "expected a namespace name"),
         ("USE a.b", "expected the end of USE, found '.'"),
-        ("STORAGE", "expected FLUSH or COMPACT"),
+        ("STORAGE", "expected FLUSH, COMPACT or CHECK"),
         ("STORAGE COMPACT", "expected TABLE or ALL"),
         ("STORAGE COMPACT TABLE a, b", "expected the end of STORAGE COMPACT"),
-        ("STORAGE CHECK local EXTENDED", "STORAGE CHECK is not implemented"),
         ("STORAGE FLUSH", "expected TABLE or ALL"),
         ("FLUSH TABLES", "expected TABLE or ALL, found TABLES"),
         ("FLUSH TABLE a, b", "expected the end of FLUSH"),
@@ -122,8 +121,5 @@ fn what_is_missing_or_not_implemented_is_named() {
         ("KILL JOB", "expected a job id"),
         ("CHECK", "expected TABLE"),
         ("CHECK TABLE t FOR UPGRADE", "FOR in CHECK TABLE is not implemented"),
-        ("CREATE STORAGE s3_prod TYPE 's3'", "CREATE STORAGE is not implemented"),
-        ("ALTER STORAGE s3_prod SET REGION 'x'", "ALTER STORAGE is not implemented"),
-        ("DROP STORAGE s3_prod", "DROP STORAGE is not implemented"),
     ]);
 }

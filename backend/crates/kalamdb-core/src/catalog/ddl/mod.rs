@@ -92,7 +92,7 @@ impl From<CatalogEdit> for Planned {
     }
 }
 
-/// Whether [`plan`] is what carries the statement out.
+/// Whether the statement changes the catalog.
 pub fn is_ddl(statement: &Statement) -> bool {
     use Statement::*;
     matches!(
@@ -111,7 +111,13 @@ pub fn is_ddl(statement: &Statement) -> bool {
             | CreateUser(_)
             | AlterUser { .. }
             | DropUser { .. }
-    )
+    ) || is_about_storage(statement)
+}
+
+/// Whether it makes, changes or drops a storage: what such a statement means depends on the storage as well, so the
+/// engine plans it.
+pub fn is_about_storage(statement: &Statement) -> bool {
+    matches!(statement, Statement::CreateStorage(_) | Statement::AlterStorage { .. } | Statement::DropStorage { .. })
 }
 
 /// Applies the rules of a DDL statement.
