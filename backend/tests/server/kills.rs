@@ -1,8 +1,10 @@
 //! `kill -9` under load: what was acknowledged is there once, what was deleted stays away, and what was in flight
-//! happened wholly or not at all.
+//! happened wholly or not at all. Others read the same from the files.
 
-use crate::load::{Dice, End, Kept, Kind, Load};
-use crate::server::Home;
+use std::collections::BTreeMap;
+
+use crate::load::{Dice, End, Kept, Kind, Load, Rows};
+use crate::server::{Home, python};
 
 const ROUNDS: usize = 20;
 /// Acknowledged statements after which a round may be killed, at most.
@@ -23,4 +25,15 @@ async fn sc_008_every_acknowledged_write_outlives_kill_9_twenty_times() {
         load.verify(&server).await;
     }
     load.verify_flushed(&server).await;
+    assert_eq!(rows_read_by_others(&home), load.tables());
+}
+
+/// What pyarrow and DuckDB find in the files of history, by table: each has rows in one partition.
+fn rows_read_by_others(home: &Home) -> BTreeMap<String, Rows> {
+    let read = python("read_history.py").arg(home.partition("")).args(["id", "n"]).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let partitions: BTreeMap<String, Vec<(u64, u64)>> = serde_json::from_slice(&read.stdout).unwrap();
+    let table = |partition: &str| partition.rsplit_once('/').unwrap().0.to_owned();
+    let filled = partitions.into_iter().filter(|(_, rows)| !rows.is_empty());
+    filled.map(|(partition, rows)| (table(&partition), rows.into_iter().collect())).collect()
 }

@@ -25,7 +25,7 @@ const USER: &str = "al";
 const PASSWORD: &str = "a password";
 
 /// Rows by key.
-type Rows = BTreeMap<u64, u64>;
+pub(crate) type Rows = BTreeMap<u64, u64>;
 /// The namespaces that the founder made, and the rows of the table in each that has one.
 type Places = BTreeMap<u64, Option<Rows>>;
 
@@ -357,6 +357,20 @@ impl Load {
             writers.for_each(|writer| writer.verify(&found, self.kept));
         }
         self.founder.history.settle("the founder", Founder::seen(server).await, self.kept);
+    }
+
+    /// The rows of each table that has any, as they were last verified, by the table's directory.
+    pub(crate) fn tables(&self) -> BTreeMap<String, Rows> {
+        let mut tables: BTreeMap<String, Rows> = BTreeMap::new();
+        for writer in &self.writers {
+            let table = tables.entry(writer.kind.table().replace('.', "/")).or_default();
+            table.extend(writer.history.newest().iter().map(|(key, n)| (*key, *n)));
+        }
+        for (place, rows) in self.founder.history.newest() {
+            tables.insert(format!("place{place}/t"), rows.clone().unwrap_or_default());
+        }
+        tables.retain(|_, rows| !rows.is_empty());
+        tables
     }
 
     /// Flushes all tables and asserts that nothing changes.

@@ -1,8 +1,7 @@
 //! A real S3 server, which is moto in a process of its own, and a wire to it that can break.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,6 +9,8 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
+
+use crate::server::python;
 
 /// Moto believes any signature unless it is told otherwise, and takes a request without one for a stranger's.
 const SIGNED: &str =
@@ -41,10 +42,8 @@ impl S3 {
 
     /// A server on a port, or on a free one for 0.
     pub(crate) fn start(port: u16) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let target = Path::new(env!("CARGO_BIN_EXE_kalamdb-server")).ancestors().nth(2).unwrap();
-        let mut command = Command::new(root.join("scripts/python"));
-        command.arg(root.join("scripts/s3.py")).arg(port.to_string()).env("CARGO_TARGET_DIR", target);
+        let mut command = python("s3.py");
+        command.arg(port.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

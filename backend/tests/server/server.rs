@@ -23,6 +23,15 @@ pub(crate) struct Home {
     runner: Vec<String>,
 }
 
+/// One of the scripts in `scripts`, under the Python that `scripts/setup.sh tests` installs.
+pub(crate) fn python(script: &str) -> Command {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
+    let target = Path::new(env!("CARGO_BIN_EXE_kalamdb-server")).ancestors().nth(2).unwrap();
+    let mut command = Command::new(scripts.join("python"));
+    command.arg(scripts.join(script)).env("CARGO_TARGET_DIR", target);
+    command
+}
+
 /// A process that ended instead of listening.
 #[derive(Debug)]
 pub(crate) struct Ended {
