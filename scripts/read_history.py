@@ -26,7 +26,7 @@ def rows_of(batch, path):
     check(path.stat().st_size == batch["byte_size"], f"{path}: its size is not {batch['byte_size']}")
     table = parquet.read_table(path)
     check(table.num_rows == batch["row_count"], f"{path}: {table.num_rows} rows, not {batch['row_count']}")
-    counted = duckdb.sql(f"SELECT count(*), count(*) FILTER (_deleted) FROM read_parquet('{path}')").fetchone()
+    [counted] = duckdb.sql(f"SELECT count(*), count(*) FILTER (_deleted) FROM read_parquet('{path}')").fetchall()
     check(counted == (batch["row_count"], batch["tombstone_count"]), f"{path}: DuckDB counts {counted}")
     return table.to_pylist()
 
