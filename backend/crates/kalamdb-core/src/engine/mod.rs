@@ -266,7 +266,7 @@ impl Engine {
 
     /// Hot bytes, counted: the values of current rows, garbage that is not removed yet included.
     pub(crate) fn hot_bytes(&self) -> u64 {
-        self.partitions.hot_bytes()
+        self.partitions.hot().bytes()
     }
 
     /// Refuses writes at the hard limit of the hot tier, until a flush has caught up.

@@ -84,14 +84,12 @@ impl Engine {
         let usage = self.store().usage().await?;
         let counters = self.store().counters();
         let catalog = self.catalog();
-        let partitions = self.partitions().all();
         let cached = self.cold().manifests().cache_figures();
-        let hot_rows: u64 = partitions.iter().map(|partition| partition.hot().rows).sum();
         Ok(named([
             ("namespaces", catalog.namespaces().len() as u64),
             ("tables", catalog.tables().len() as u64),
-            ("partitions", partitions.len() as u64),
-            ("hot_rows", hot_rows),
+            ("partitions", self.partitions().len() as u64),
+            ("hot_rows", self.partitions().hot().rows()),
             ("hot_row_bytes", self.hot_bytes()),
             ("hot_memory_bytes", usage.memtable_bytes),
             ("hot_file_bytes", usage.file_bytes),

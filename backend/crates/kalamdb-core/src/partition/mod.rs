@@ -26,6 +26,7 @@ pub(crate) mod view;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kalamdb_commons::ids::{CommitTime, PartitionId, Scope};
 use kalamdb_commons::schema::Table;
@@ -60,6 +61,30 @@ pub(crate) struct HotCount {
     pub(crate) last: CommitTime,
 }
 
+/// What the hot tier holds over all partitions: kept as they change, so that asking costs the same however many there
+/// are.
+#[derive(Debug, Default)]
+pub(crate) struct HotTotal {
+    rows: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl HotTotal {
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// One partition went from one count to another. The sums wrap on the way, never in the end.
+    fn moved(&self, before: HotCount, after: HotCount) {
+        self.rows.fetch_add(after.rows.wrapping_sub(before.rows), Ordering::Relaxed);
+        self.bytes.fetch_add(after.bytes.wrapping_sub(before.bytes), Ordering::Relaxed);
+    }
+}
+
 #[derive(Debug)]
 struct State {
     record: PartitionRecord,
@@ -79,6 +104,7 @@ pub(crate) struct Partition {
     keys: KeySpace,
     spec: PartitionSpec,
     has_history: bool,
+    total: Arc<HotTotal>,
     state: Mutex<State>,
     loading: tokio::sync::Mutex<()>,
     /// Held by whoever makes the next view or changes the record: one flush at a time.
@@ -88,8 +114,9 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    /// A partition as its record left it, or a new one. Its hot rows are counted by [`Self::recover_hot`].
-    pub(crate) fn new(table: &Table, scope: &Scope, record: Option<PartitionRecord>) -> Self {
+    /// A partition as its record left it, or a new one. Its hot rows are counted by [`Self::recover_hot`], and from then
+    /// on in `total` too.
+    pub(crate) fn new(table: &Table, scope: &Scope, record: Option<PartitionRecord>, total: &Arc<HotTotal>) -> Self {
         let id = PartitionId { incarnation: table.incarnation, scope: scope.clone() };
         let record_written = record.is_some();
         let record = record.unwrap_or_else(|| PartitionRecord {
@@ -109,6 +136,7 @@ impl Partition {
                 storage: table.options.storage.clone(),
             },
             has_history: table.kind.has_history(),
+            total: total.clone(),
             state: Mutex::new(State {
                 record,
                 record_written,
@@ -197,11 +225,13 @@ impl Partition {
         for kill in effects.kills {
             state.overlay.push(kill);
         }
+        let before = state.hot;
         let hot = &mut state.hot;
         hot.rows = hot.rows.saturating_add_signed(effects.rows);
         hot.bytes = hot.bytes.saturating_add_signed(effects.bytes);
         hot.oldest = hot.oldest.or(effects.first);
         hot.last = effects.last.unwrap_or(hot.last);
+        self.total.moved(before, *hot);
     }
 
     /// Counts the hot rows of a snapshot and rebuilds the overlay from them: at start, and after a commit whose
@@ -232,6 +262,7 @@ impl Partition {
             next = page.next;
         }
         let mut state = self.state.lock();
+        self.total.moved(state.hot, hot);
         state.hot = hot;
         state.overlay = Overlay::recovered(kills);
         Ok(())
@@ -364,6 +395,12 @@ pub(crate) struct InFlight<'a>(&'a Partition);
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.state.lock().in_flight = None;
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        self.total.moved(self.state.get_mut().hot, HotCount::default());
     }
 }
 

@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use kalamdb_commons::Result;
-use kalamdb_commons::ids::{Incarnation, PartitionId, Scope};
+use kalamdb_commons::ids::{Incarnation, Scope};
 use kalamdb_commons::schema::Table;
 use kalamdb_store::Snapshot;
 use kalamdb_store::keys::{self, PartitionRecord};
 
-use super::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
+use super::{HotTotal, Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
 use crate::catalog::Catalog;
 
-/// All partitions that have been used since the start, or that had rows before it.
+/// All partitions that have been used since the start, or that had rows before it. What a statement asks for costs the
+/// same however many there are.
 #[derive(Debug, Default)]
 pub(crate) struct Partitions {
-    by_id: DashMap<PartitionId, Arc<Partition>>,
+    by_life: DashMap<Incarnation, Arc<Scopes>>,
+    hot: Arc<HotTotal>,
 }
+
+/// The partitions of one life of a table.
+type Scopes = DashMap<Scope, Arc<Partition>>;
 
 impl Partitions {
     /// Finds every partition that was ever written to, and counts its hot rows.
@@ -31,47 +36,61 @@ impl Partitions {
                 let id = keys::partition_of(key)?;
                 let Some(table) = catalog.table_by_incarnation(id.incarnation) else { continue };
                 let record = PartitionRecord::decode(value)?;
-                let partition = Partition::new(table, &id.scope, Some(record));
+                let partition = Partition::new(table, &id.scope, Some(record), &partitions.hot);
                 partition.recover_hot(snapshot).await?;
-                partitions.by_id.insert(id, Arc::new(partition));
+                partitions.scopes(id.incarnation).insert(id.scope, Arc::new(partition));
             }
             next = page.next;
         }
         Ok(partitions)
     }
 
-    /// The partition of a table and a scope.
-    pub(crate) fn get(&self, table: &Table, scope: &Scope) -> Arc<Partition> {
-        let id = PartitionId { incarnation: table.incarnation, scope: scope.clone() };
-        if let Some(found) = self.by_id.get(&id) {
+    fn scopes(&self, incarnation: Incarnation) -> Arc<Scopes> {
+        if let Some(found) = self.by_life.get(&incarnation) {
             return found.clone();
         }
-        self.by_id.entry(id).or_insert_with(|| Arc::new(Partition::new(table, scope, None))).clone()
+        self.by_life.entry(incarnation).or_default().clone()
+    }
+
+    /// The partition of a table and a scope.
+    pub(crate) fn get(&self, table: &Table, scope: &Scope) -> Arc<Partition> {
+        let scopes = self.scopes(table.incarnation);
+        if let Some(found) = scopes.get(scope) {
+            return found.clone();
+        }
+        let made = || Arc::new(Partition::new(table, scope, None, &self.hot));
+        scopes.entry(scope.clone()).or_insert_with(made).clone()
     }
 
     /// The partition of a life of a table and a scope, if it has been used or had rows.
     pub(crate) fn find(&self, incarnation: Incarnation, scope: &Scope) -> Option<Arc<Partition>> {
-        self.by_id.get(&PartitionId { incarnation, scope: scope.clone() }).map(|found| found.clone())
+        self.by_life.get(&incarnation)?.get(scope).map(|found| found.clone())
     }
 
     /// The partitions of one life of a table.
     pub(crate) fn of(&self, incarnation: Incarnation) -> Vec<Arc<Partition>> {
-        let of = self.by_id.iter().filter(|entry| entry.key().incarnation == incarnation);
-        of.map(|entry| entry.value().clone()).collect()
+        let scopes = self.by_life.get(&incarnation).map(|scopes| scopes.clone());
+        scopes.map_or_else(Vec::new, |scopes| scopes.iter().map(|entry| entry.value().clone()).collect())
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
-        self.by_id.iter().map(|entry| entry.value().clone()).collect()
+        let lives: Vec<Incarnation> = self.by_life.iter().map(|life| *life.key()).collect();
+        lives.into_iter().flat_map(|life| self.of(life)).collect()
     }
 
-    /// The bytes of all current hot rows.
-    pub(crate) fn hot_bytes(&self) -> u64 {
-        self.by_id.iter().map(|entry| entry.value().hot().bytes).sum()
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_life.iter().map(|scopes| scopes.value().len()).sum()
+    }
+
+    /// What the hot tier holds of all of them together.
+    pub(crate) fn hot(&self) -> &HotTotal {
+        &self.hot
     }
 
     /// Forgets the partitions of a life that has ended.
     pub(crate) fn forget(&self, incarnation: Incarnation) {
-        self.by_id.retain(|id, _| id.incarnation != incarnation);
+        self.by_life.remove(&incarnation);
     }
 }

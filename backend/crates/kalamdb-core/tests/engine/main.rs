@@ -11,5 +11,6 @@ mod manifest_cache;
 mod model;
 mod pruning;
 mod requirements;
+mod scale;
 mod schema;
 mod tiers;
