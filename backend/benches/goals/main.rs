@@ -3,8 +3,8 @@
 //! answer is an error or is wrong.
 //!
 //! `cargo bench -p kalamdb-server --bench goals` runs everything. Behind `--` may stand `quick`, which takes sizes that
-//! say nothing about speed and only show that everything runs, and names of sections: `ids`, `writes`, `cold`, `scans`,
-//! `versions`, `memory`.
+//! say nothing about speed and only show that everything runs, and names of sections: `ids`, `writes`, `cold`, `pruning`,
+//! `scans`, `versions`, `memory`.
 //!
 //! Rates and ratios are medians of several runs. The load comes from this process, on the same cores as the server;
 //! the column `load` says which part of the processor time of both was its. Flushes by policy and automatic
@@ -15,7 +15,7 @@
 //! | [`server`], [`client`] | the server's process, and a connection to it |
 //! | [`data`] | rows, as SQL text, CSV and Arrow |
 //! | [`figures`], [`report`] | medians and percentiles; the table |
-//! | [`writes`], [`cold`], [`scans`], [`memory`] | the sections |
+//! | [`writes`], [`cold`], [`pruning`], [`scans`], [`memory`] | the sections |
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -24,6 +24,7 @@ mod cold;
 mod data;
 mod figures;
 mod memory;
+mod pruning;
 mod report;
 mod scans;
 mod server;
@@ -54,6 +55,8 @@ struct Sizes {
     contended: usize,
     /// Rows in each of the cold batches.
     batch_rows: u64,
+    /// Batches of the table that is pruned.
+    many_batches: u64,
     /// Point SELECTs.
     lookups: usize,
     /// UPDATEs, and as many DELETEs, by key.
@@ -80,6 +83,7 @@ const FULL: Sizes = Sizes {
     single_inserts: 20_000,
     contended: 2_000,
     batch_rows: 10_000,
+    many_batches: 1_000,
     lookups: 5_000,
     changes: 1_000,
     keyed_rows: 100_000,
@@ -98,6 +102,7 @@ const QUICK: Sizes = Sizes {
     single_inserts: 320,
     contended: 100,
     batch_rows: 100,
+    many_batches: 50,
     lookups: 100,
     changes: 50,
     keyed_rows: 2_000,
@@ -111,10 +116,11 @@ const QUICK: Sizes = Sizes {
 /// A part of the run: its name, and what it does.
 type Section = (&'static str, fn(&Sizes, &mut Report) -> Result<()>);
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     ("ids", writes::ids),
     ("writes", writes::measure),
     ("cold", cold::measure),
+    ("pruning", pruning::measure),
     ("scans", scans::superseded),
     ("versions", scans::versions),
     ("memory", memory::measure),

@@ -10,6 +10,7 @@ mod life;
 mod manifest_cache;
 mod model;
 mod pruning;
+mod receipts;
 mod requirements;
 mod scale;
 mod schema;
