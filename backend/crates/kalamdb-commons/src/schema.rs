@@ -218,6 +218,8 @@ pub struct TableOptions {
     pub deleted_retention_hours: u64,
     /// Columns with Bloom filters besides `_id`, keys and indexes.
     pub bloom_filter_columns: Vec<ColumnId>,
+    /// Columns without Bloom filters, though a key or an index has them.
+    pub bloom_filter_off: Vec<ColumnId>,
     /// The target false-positive rate of Bloom filters.
     pub bloom_filter_fpp: f64,
     /// How batch files are compressed.
@@ -233,6 +235,7 @@ impl Default for TableOptions {
             access_level: AccessLevel::default(),
             deleted_retention_hours: 7 * 24,
             bloom_filter_columns: Vec::new(),
+            bloom_filter_off: Vec::new(),
             bloom_filter_fpp: 0.01,
             compression: Compression::default(),
         }

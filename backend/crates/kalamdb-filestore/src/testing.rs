@@ -209,6 +209,7 @@ pub(crate) fn meta(columns: &Columns, from: i64, through: i64) -> BatchMeta {
         fpp: 0.01,
         unique_keys: Vec::new(),
         bloom_columns: Vec::new(),
+        unfiltered: Vec::new(),
         expected_rows: 1000,
     }
 }

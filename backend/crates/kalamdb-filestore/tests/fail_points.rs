@@ -85,6 +85,7 @@ impl World {
             fpp: 0.01,
             unique_keys: Vec::new(),
             bloom_columns: Vec::new(),
+            unfiltered: Vec::new(),
             expected_rows: 2,
         };
         let storage = service.storages().get(&self.spec.storage)?;

@@ -33,6 +33,8 @@ pub struct TableOptionSet {
     pub deleted_retention_hours: Option<u64>,
     /// BLOOM_FILTER_COLUMNS, by name, each once; the caller turns them into ids.
     pub bloom_filter_columns: Option<Vec<String>>,
+    /// BLOOM_FILTER_OFF, in the same way.
+    pub bloom_filter_off: Option<Vec<String>>,
     /// BLOOM_FILTER_FPP.
     pub bloom_filter_fpp: Option<f64>,
     /// COMPRESSION.
@@ -106,6 +108,13 @@ pub const TABLE_OPTIONS: &[TableOption] = &[
         set: |set, value| put(&mut set.bloom_filter_columns, column_names(value)),
     },
     TableOption {
+        name: "BLOOM_FILTER_OFF",
+        documentation: "Columns without Bloom filters, though a key or an index has them.",
+        allowed: "the names of columns of the table between commas, each once, or nothing",
+        example: "email",
+        set: |set, value| put(&mut set.bloom_filter_off, column_names(value)),
+    },
+    TableOption {
         name: "BLOOM_FILTER_FPP",
         documentation: "The target rate of false positives of Bloom filters. Smaller reads fewer files and takes more \
                         memory.",
@@ -150,6 +159,7 @@ impl TableOptionSet {
             access_level,
             deleted_retention_hours,
             bloom_filter_columns: _,
+            bloom_filter_off: _,
             bloom_filter_fpp,
             compression,
         } = self;
@@ -174,6 +184,7 @@ impl TableOptionSet {
             access_level,
             deleted_retention_hours,
             bloom_filter_columns,
+            bloom_filter_off,
             bloom_filter_fpp,
             compression,
         } = self;
@@ -185,6 +196,7 @@ impl TableOptionSet {
             ("ACCESS_LEVEL", access_level.is_some(), shared, "SHARED"),
             ("DELETED_RETENTION_HOURS", deleted_retention_hours.is_some(), !stream, "USER and SHARED"),
             ("BLOOM_FILTER_COLUMNS", bloom_filter_columns.is_some(), !stream, "USER and SHARED"),
+            ("BLOOM_FILTER_OFF", bloom_filter_off.is_some(), !stream, "USER and SHARED"),
             ("BLOOM_FILTER_FPP", bloom_filter_fpp.is_some(), !stream, "USER and SHARED"),
             ("COMPRESSION", compression.is_some(), !stream, "USER and SHARED"),
         ];

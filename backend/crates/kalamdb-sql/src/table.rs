@@ -244,6 +244,9 @@ fn check_names(table: &mut CreateTable) -> Result<()> {
     for name in table.options.bloom_filter_columns.iter().flatten() {
         column_of(&mut table.columns, "BLOOM_FILTER_COLUMNS", name)?;
     }
+    for name in table.options.bloom_filter_off.iter().flatten() {
+        column_of(&mut table.columns, "BLOOM_FILTER_OFF", name)?;
+    }
     Ok(())
 }
 

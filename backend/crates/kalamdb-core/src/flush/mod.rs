@@ -143,6 +143,7 @@ pub(crate) fn batch_meta(
         fpp: options.bloom_filter_fpp,
         unique_keys: keys.map(|key| key.columns.clone()).collect(),
         bloom_columns: bloom.into_iter().filter(has).collect(),
+        unfiltered: options.bloom_filter_off.clone(),
         expected_rows,
         columns,
     }

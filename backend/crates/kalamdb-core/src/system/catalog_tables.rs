@@ -144,6 +144,7 @@ fn options_json(table: &Table) -> Value {
         access_level,
         deleted_retention_hours,
         bloom_filter_columns,
+        bloom_filter_off,
         bloom_filter_fpp,
         compression,
     } = &table.options;
@@ -155,6 +156,7 @@ fn options_json(table: &Table) -> Value {
         "STORAGE_ID": storage.as_str(),
         "DELETED_RETENTION_HOURS": deleted_retention_hours,
         "BLOOM_FILTER_COLUMNS": names(table, bloom_filter_columns).join(","),
+        "BLOOM_FILTER_OFF": names(table, bloom_filter_off).join(","),
         "BLOOM_FILTER_FPP": bloom_filter_fpp,
         "COMPRESSION": compression,
     });

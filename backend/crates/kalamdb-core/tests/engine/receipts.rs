@@ -148,6 +148,24 @@ async fn fr_060_false_positives_cost_a_read_and_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fr_061_filters_are_switched_off_per_column() {
+    let db = spread(1, "WITH (BLOOM_FILTER_COLUMNS = 'n,big')", "CREATE INDEX by_code ON app.t (code)").await;
+    db.said("ALTER TABLE t SET (BLOOM_FILTER_OFF = 'code,big')").await;
+    add_batch(&db, 1).await;
+    db.said("ALTER TABLE t SET (BLOOM_FILTER_OFF = '', BLOOM_FILTER_COLUMNS = '')").await;
+    add_batch(&db, 2).await;
+    let had: Vec<String> = (1..4).map(|file| filtered(&db, &format!("batch-000{file}.parquet")).join(",")).collect();
+    assert_eq!(had, ["_id,code,n,big", "_id,n", "_id,code"]);
+    assert_eq!(db.lines("SELECT n FROM t WHERE code = 'c1'").await, ["1"]);
+    // A key without a filter is found by its index.
+    db.said("CREATE SHARED TABLE app.k (k TEXT PRIMARY KEY, n INT) WITH (BLOOM_FILTER_OFF = 'k')").await;
+    db.count("INSERT INTO k VALUES ('a', 1), ('b', 2)").await;
+    db.flush("k").await;
+    assert_eq!(db.lines("SELECT n FROM k WHERE k = 'b'").await, ["2"]);
+    assert_eq!(db.stats("SELECT n FROM k WHERE k = 'aa'").await.bloom_tests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sc_005_a_range_of_time_reads_a_fifth_of_the_batches_at_most() {
     let db = spread(50, "", "").await;
     let from = db.manifest("t", "shared").batches[44].through;

@@ -107,6 +107,8 @@ pub struct BatchMeta {
     pub unique_keys: Vec<Vec<ColumnId>>,
     /// Further columns with Bloom filters: indexed ones and BLOOM_FILTER_COLUMNS.
     pub bloom_columns: Vec<ColumnId>,
+    /// Columns without Bloom filters, whatever else asks for them. A key all of whose columns are here has none.
+    pub unfiltered: Vec<ColumnId>,
     /// How many rows will come, at most. More make the Bloom filters worse, fewer cost nothing.
     pub expected_rows: usize,
 }
@@ -390,7 +392,9 @@ impl KeyNotes {
         };
         let places = columns.iter().map(place).collect::<Result<Vec<_>>>()?;
         let fpp = key_fpp(meta.fpp);
-        let filter = (columns.len() > 1).then(|| Sbbf::new_with_ndv_fpp(meta.expected_rows.max(64) as u64, fpp));
+        let filtered = columns.iter().any(|column| !meta.unfiltered.contains(column));
+        let filter =
+            (columns.len() > 1 && filtered).then(|| Sbbf::new_with_ndv_fpp(meta.expected_rows.max(64) as u64, fpp));
         let filter = filter.transpose().map_err(encoding)?;
         Ok(Self { columns: columns.to_vec(), places, index: KeyIndexBuilder::default(), filter })
     }
@@ -523,7 +527,8 @@ fn filtered_columns(meta: &BatchMeta) -> impl Iterator<Item = (&str, f64)> {
         let part = meta.unique_keys.iter().any(|key| key.contains(&column.id));
         let wanted = meta.fpp > 0.0 && (part || meta.bloom_columns.contains(&column.id));
         let fpp = if alone { key_fpp(meta.fpp) } else { meta.fpp };
-        let possible = column.column_type != kalamdb_commons::types::ColumnType::Boolean;
+        let possible =
+            column.column_type != kalamdb_commons::types::ColumnType::Boolean && !meta.unfiltered.contains(&column.id);
         (possible && (alone || wanted)).then_some((&*column.name, fpp))
     })
 }

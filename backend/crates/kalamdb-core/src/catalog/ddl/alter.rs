@@ -232,7 +232,10 @@ impl<'a> Alteration<'a> {
             )));
         }
         self.columns.remove(at);
-        self.table.options.bloom_filter_columns.retain(|column| *column != id);
+        let options = &mut self.table.options;
+        for columns in [&mut options.bloom_filter_columns, &mut options.bloom_filter_off] {
+            columns.retain(|column| *column != id);
+        }
         self.stage();
         Ok(())
     }

@@ -188,6 +188,9 @@ pub(super) fn set_options(table: &mut Table, set: &TableOptionSet, context: &Ddl
     if let Some(names) = &set.bloom_filter_columns {
         table.options.bloom_filter_columns = column_ids(table, names, "option BLOOM_FILTER_COLUMNS")?;
     }
+    if let Some(names) = &set.bloom_filter_off {
+        table.options.bloom_filter_off = column_ids(table, names, "option BLOOM_FILTER_OFF")?;
+    }
     Ok(())
 }
 
