@@ -1,8 +1,8 @@
 //! Which batches of a view a predicate rules out: by the manifest's ranges, and then by Bloom filters.
 //!
 //! Both only say where a matching row cannot be. What replaces what is decided elsewhere and by all batches: a batch
-//! that is ruled out still supersedes rows of others. Nothing that goes wrong here fails a statement; what cannot be
-//! decided is read.
+//! that is ruled out still supersedes rows of others. What cannot be decided is read; only a file whose filters cannot be
+//! read fails the statement, as its rows would.
 
 use std::collections::HashSet;
 use std::sync::Arc;
