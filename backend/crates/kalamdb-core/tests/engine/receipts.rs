@@ -1,15 +1,21 @@
 //! What a statement reads of history, counted: Bloom filters, ranges within batches, dead batches, and the receipts that
 //! say so. Layouts are known, so the numbers are exact.
 
+use kalamdb_commons::settings::Settings;
 use kalamdb_core::stats::StatsSnapshot;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::db::{Db, Said};
 
+/// Batches stay as they were flushed.
+fn as_flushed(settings: &mut Settings) {
+    settings.compaction.automatic = false;
+}
+
 /// A SHARED table `t` without a key, whose batches all span the same ranges: `code` in batch b is `c<b>` or one of two
 /// values that every batch has, `n` is b or one of the ends.
 async fn spread(batches: i64, columns: &str, after: &str) -> Db {
-    let db = Db::new().await;
+    let db = Db::with(as_flushed).await;
     db.said("CREATE NAMESPACE app").await;
     db.said(&format!("CREATE SHARED TABLE app.t (code TEXT, n INT, big BIGINT) {columns}")).await;
     if !after.is_empty() {
@@ -175,7 +181,7 @@ async fn sc_005_a_range_of_time_reads_a_fifth_of_the_batches_at_most() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sc_006_a_key_lookup_over_a_hundred_batches_reads_a_tenth_of_the_bytes() {
-    let db = Db::new().await;
+    let db = Db::with(as_flushed).await;
     db.said("CREATE NAMESPACE app").await;
     db.said("CREATE SHARED TABLE app.t (id TEXT PRIMARY KEY, n INT)").await;
     for batch in 0..100 {
@@ -194,7 +200,7 @@ async fn sc_006_a_key_lookup_over_a_hundred_batches_reads_a_tenth_of_the_bytes()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sc_019_nine_tenths_of_a_hundred_batches_are_eliminated_by_the_manifest() {
-    let db = Db::new().await;
+    let db = Db::with(as_flushed).await;
     db.said("CREATE NAMESPACE app").await;
     db.said("CREATE SHARED TABLE app.t (n INT)").await;
     for batch in 0..100 {
