@@ -21,14 +21,14 @@ def check(holds, what):
         raise SystemExit(what)
 
 
-def rows_of(batch, path):
-    """The rows of one batch, after comparing it with its entry in the manifest."""
+def rows_of(batch, path, columns):
+    """The asked columns of the rows of one batch, after comparing it with its entry in the manifest."""
     check(path.stat().st_size == batch["byte_size"], f"{path}: its size is not {batch['byte_size']}")
     table = parquet.read_table(path)
     check(table.num_rows == batch["row_count"], f"{path}: {table.num_rows} rows, not {batch['row_count']}")
     [counted] = duckdb.sql(f"SELECT count(*), count(*) FILTER (_deleted) FROM read_parquet('{path}')").fetchall()
     check(counted == (batch["row_count"], batch["tombstone_count"]), f"{path}: DuckDB counts {counted}")
-    return table.to_pylist()
+    return table.select(columns).to_pylist()
 
 
 def live_rows(directory, columns):
@@ -39,7 +39,7 @@ def live_rows(directory, columns):
     for batch in active:
         check(batch["from"] == through, f"{directory}: the batches do not follow each other")
         through = batch["through"]
-        for row in rows_of(batch, directory / batch["path"]):
+        for row in rows_of(batch, directory / batch["path"], ["_id", "_deleted", *columns]):
             newest[row["_id"]] = row
     check(through == manifest["flushed_through"], f"{directory}: the batches do not reach the watermark")
     return sorted([row[column] for column in columns] for row in newest.values() if not row["_deleted"])
