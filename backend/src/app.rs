@@ -121,6 +121,11 @@ fn counted_address(ip: IpAddr) -> String {
     }
 }
 
+/// The address that a request came from, for the audit.
+pub(crate) fn address_of(request: &HttpRequest) -> Option<String> {
+    request.peer_addr().map(|address| address.ip().to_canonical().to_string())
+}
+
 /// The bearer token of a request. A request with two is refused: the server and a proxy before it might not choose
 /// the same.
 pub(crate) fn bearer(request: &HttpRequest) -> Result<&str> {

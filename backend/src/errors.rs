@@ -5,6 +5,7 @@
 
 use std::error::Error as _;
 
+use kalamdb_auth::policy::is_told_everything;
 use kalamdb_commons::schema::Role;
 use kalamdb_commons::{Error, ErrorKind};
 
@@ -69,7 +70,7 @@ pub(crate) struct Audience<'a> {
 
 impl Audience<'_> {
     fn is_admin(self) -> bool {
-        self.role.is_some_and(|role| role >= Role::Dba)
+        self.role.is_some_and(is_told_everything)
     }
 
     /// The words that this audience may read, and the whole error to the log if they are not the whole.

@@ -13,9 +13,8 @@ mod sql;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use kalamdb_commons::ids::UserId;
-use kalamdb_commons::schema::{Actor, Role};
-use kalamdb_commons::{Error, ErrorKind, Result};
+use kalamdb_commons::Error;
+use kalamdb_commons::schema::Role;
 use serde_json::{Value, json};
 
 use crate::answer::{JSON, refusal_body};
@@ -80,17 +79,5 @@ async fn pass_on(mut incoming: Incoming, arrival: &Arrival, role: Role) -> HttpR
             HttpResponse::Ok().content_type(content_type).streaming(incoming.pieces())
         }
         None => refuse(&Error::internal("a request broke down without an answer"), arrival, Some(role), None),
-    }
-}
-
-/// Acting for another subject is not carried out; acting for oneself is what happens anyway.
-fn refuse_other_subject(actor: &Actor, subject: Option<&str>) -> Result<()> {
-    match subject {
-        None => Ok(()),
-        Some(subject) if UserId::new(subject).is_ok_and(|subject| subject == actor.user) => Ok(()),
-        Some(_) if actor.role < Role::Service => {
-            Err(Error::permission_denied("Permission denied: AS USER requires service/admin role"))
-        }
-        Some(_) => Err(Error::new(ErrorKind::InvalidInput, "acting as another user (AS USER) is not implemented")),
     }
 }

@@ -11,11 +11,12 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::{raw, refuse, refuse_other_subject};
+use super::{raw, refuse};
 use crate::answer::{JSON, took};
-use crate::app::{App, Body};
+use crate::app::{App, Arrival, Body, address_of};
 use crate::import::{Format, Imported, Piece, Rows, Target, run};
 use kalamdb_core::Import;
+use kalamdb_core::api::ImportRequest;
 
 /// Pieces of the body that wait to be decoded.
 const PIECES_WAITING_MAX: usize = 16;
@@ -41,14 +42,14 @@ pub(super) async fn import(app: web::Data<App>, request: HttpRequest, payload: w
     };
     let role = Some(actor.role);
     let outcome = async {
-        let (table, format, body) = checked(&app, &actor, &request, payload)?;
+        let (import, format, body) = checked(&app, actor, &request, payload, &arrival)?;
         let permit = app.admit()?;
         let (pieces, received) = mpsc::channel(PIECES_WAITING_MAX);
         let shared = App::clone(&app);
-        let span = tracing::info_span!("import", request_id = arrival.request_id, user = %actor.user, table);
+        let span = tracing::info_span!("import", request_id = arrival.request_id, user = %import.actor.user, table = import.table);
         let work = async move {
             let _permit = permit;
-            let mut import = shared.engine.import(&actor, &table).await?;
+            let mut import = shared.engine.import(import).await?;
             let target = Target::new(import.schema(), &shared.settings.limits);
             let spool_dir = Path::new(&shared.settings.storage.data_dir).join("tmp");
             Ok(run(&mut import, target, format, received, &spool_dir).await)
@@ -68,11 +69,16 @@ pub(super) async fn import(app: web::Data<App>, request: HttpRequest, payload: w
     }
 }
 
-fn checked(app: &App, actor: &Actor, request: &HttpRequest, payload: web::Payload) -> Result<(String, Format, Body)> {
+fn checked(
+    app: &App,
+    actor: Actor,
+    request: &HttpRequest,
+    payload: web::Payload,
+    arrival: &Arrival,
+) -> Result<(ImportRequest, Format, Body)> {
     let ImportQuery { table, as_user } = web::Query::<ImportQuery>::from_query(request.query_string())
         .map_err(|cause| Error::invalid_input(format!("the parameters of the request are not valid: {cause}")))?
         .into_inner();
-    refuse_other_subject(actor, as_user.as_deref())?;
     let table = table.filter(|table| !table.is_empty());
     let table =
         table.ok_or_else(|| Error::invalid_input("the parameter 'table' is missing: /v1/api/import?table=ns.t"))?;
@@ -81,7 +87,9 @@ fn checked(app: &App, actor: &Actor, request: &HttpRequest, payload: web::Payloa
     }
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = Format::of_content_type(content_type.unwrap_or_default())?;
-    Ok((table, format, Body::new(request, payload, app.settings.limits.import_bytes_max)?))
+    let body = Body::new(request, payload, app.settings.limits.import_bytes_max)?;
+    let (request_id, address) = (arrival.request_id.clone(), address_of(request));
+    Ok((ImportRequest { actor, as_user, table, request_id, address }, format, body))
 }
 
 /// Hands the body on while the work goes on, and ends with the work: at the body's end, or before if it failed.

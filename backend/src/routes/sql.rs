@@ -16,9 +16,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
-use super::{pass_on, raw, refuse, refuse_other_subject};
+use super::{pass_on, raw, refuse};
 use crate::answer::{ARROW_STREAM, JSON, SqlAnswer, Stop, arrow_stream, of_statement};
-use crate::app::{App, Arrival, Body};
+use crate::app::{App, Arrival, Body, address_of};
 use crate::reply::{self, Reply};
 use kalamdb_core::Execution;
 
@@ -74,12 +74,14 @@ async fn prepared(
     let idempotency = idempotency_key(request, &body)?;
     let SqlBody { sql, params, namespace_id, impersonation } = serde_json::from_slice(&body)
         .map_err(|cause| Error::invalid_input(format!("the body is not a valid request: {cause}")))?;
-    refuse_other_subject(&actor, impersonation.as_ref().map(|context| context.subject.as_str()))?;
     let params = parameters(params.unwrap_or_default(), limits)?;
     let wants_arrow = accepts_arrow(request) && is_one_statement(&sql, limits);
     let namespace = namespace_id.filter(|namespace| !namespace.is_empty());
+    let as_user = impersonation.map(|context| context.subject);
     let request_id = arrival.request_id.clone();
-    Ok(Prepared { request: SqlRequest { actor, sql, params, namespace, request_id, idempotency }, wants_arrow })
+    let address = address_of(request);
+    let request = SqlRequest { actor, sql, params, namespace, as_user, request_id, address, idempotency };
+    Ok(Prepared { request, wants_arrow })
 }
 
 fn accepts_arrow(request: &HttpRequest) -> bool {

@@ -141,9 +141,33 @@ async fn error_texts_show_no_rows_of_others() {
 }
 
 #[tokio::test]
-async fn users_may_not_act_as_another() {
+async fn fr_065_users_may_not_act_as_another() {
     let (_server, _al, ali) = two_users().await;
+    let words = "Permission denied: AS USER requires service/admin role";
     let body = json!({"sql": "SELECT * FROM app.mine", "impersonationContext": {"subjectUserId": "al"}});
     let reply = ali.post("/v1/api/sql", &body).await;
-    assert_eq!(reply.refused(403, "PERMISSION_DENIED"), "Permission denied: AS USER requires service/admin role");
+    assert_eq!(reply.refused(403, "PERMISSION_DENIED"), format!("Statement 1 failed: {words}"));
+    let reply = ali.ask("EXECUTE AS USER 'al' (SELECT * FROM app.mine)").await;
+    assert_eq!(reply.refused(403, "PERMISSION_DENIED"), format!("Statement 1 failed: {words}"));
+    let reply = ali.import("app.mine&as_user=al", "text/csv", "id,word\n9,x\n").await;
+    assert_eq!(reply.refused(403, "PERMISSION_DENIED"), words);
+}
+
+#[tokio::test]
+async fn fr_062_a_service_acts_for_a_user_in_every_form() {
+    let (server, al, _ali) = two_users().await;
+    server.sql("CREATE USER 'bot' WITH PASSWORD 'a password' ROLE 'service'").await;
+    let bot = server.login("bot", "a password").await;
+    let answer = bot.sql("INSERT INTO app.mine AS USER 'al' VALUES (3, 'by bot')").await;
+    assert_eq!((&answer["row_count"], &answer["as_user"]), (&json!(1), &json!("al")));
+    let body = json!({"sql": "UPDATE app.mine SET word = $1 WHERE id = 2", "params": ["told"],
+        "impersonationContext": {"subjectUserId": "al"}});
+    assert_eq!(bot.post("/v1/api/sql", &body).await.results()[0]["as_user"], "al");
+    let reply = bot.import("app.mine&as_user=al", "text/csv", "id,word\n4,imported\n").await;
+    assert_eq!((reply.status, &reply.body["row_count"]), (200, &json!(1)));
+    let all = "SELECT id, word FROM app.mine ORDER BY id";
+    let rows = json!([["1", "of al"], ["2", "told"], ["3", "by bot"], ["4", "imported"]]);
+    assert_eq!(bot.rows(&format!("EXECUTE AS USER 'al' ({all})")).await, rows);
+    assert_eq!(al.rows(all).await, rows);
+    assert_eq!(bot.rows(all).await, json!([]));
 }

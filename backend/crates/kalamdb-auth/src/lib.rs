@@ -1,4 +1,4 @@
-//! Who somebody is: passwords, the rules for them, tokens, and the brake on guessing.
+//! Who somebody is and what they may do: passwords, tokens, the brake on guessing, and the policy.
 //!
 //! Nothing here stores accounts or reads time: the engine keeps the accounts and passes the clock's time in.
 //! Hashing and checking a password take tens of milliseconds of CPU by design; callers run them where that
@@ -12,10 +12,14 @@
 //! | [`sealing`] | secrets at rest |
 //! | [`tokens`] | access and refresh tokens: what they say, how they are made and read |
 //! | [`sessions`] | what grows from one login: rotation of refresh tokens, and its end |
+//! | [`impersonation`] | who may act on whose behalf |
+//! | [`policy`] | which role has which right |
 //! | [`throttle`] | failed logins per user, address and minute |
 
+pub mod impersonation;
 pub mod password_rules;
 pub mod passwords;
+pub mod policy;
 pub mod sealing;
 pub mod sessions;
 pub mod throttle;

@@ -109,10 +109,10 @@ impl Role {
     }
 }
 
-/// Who runs a statement, and on whose behalf. Until AS USER is built the two are one.
+/// An account with the role that it has now: who is authenticated, or on whose behalf a statement runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// Who is authenticated.
+    /// Who.
     pub user: UserId,
     /// With which role.
     pub role: Role,

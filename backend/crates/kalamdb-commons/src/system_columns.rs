@@ -26,6 +26,8 @@ pub const DELETED: &str = "_deleted";
 pub const SEQ: &str = "_seq";
 /// The `_updated` of the row's INSERT: hidden, in batch files and hot rows only.
 pub const BORN: &str = "_born";
+/// Whose a row is, in a read across users.
+pub const USER: &str = "_user";
 
 /// Where Snowflake time begins: 2024-01-01 UTC, in milliseconds since 1970. 41 bits last until 2093.
 pub const SNOWFLAKE_EPOCH_MS: i64 = 1_704_067_200_000;
@@ -189,7 +191,7 @@ impl SystemColumns {
 
     /// Whether a name is a system column's, in any case, so that no user column can be mistaken for one.
     pub fn is_system(name: &str) -> bool {
-        [ID, UPDATED, DELETED, SEQ, BORN].iter().any(|system| system.eq_ignore_ascii_case(name))
+        [ID, UPDATED, DELETED, SEQ, BORN, USER].iter().any(|system| system.eq_ignore_ascii_case(name))
     }
 
     /// Refuses a write to a system column (FR-075), by name.
@@ -206,7 +208,7 @@ impl SystemColumns {
     pub fn refuse_name(name: &str) -> Result<()> {
         if Self::is_system(name) {
             return Err(Error::invalid_input(format!(
-                "'{name}' cannot name a column: {ID}, {UPDATED}, {DELETED}, {SEQ} and {BORN} belong to the server"
+                "'{name}' cannot name a column: {ID}, {UPDATED}, {DELETED}, {SEQ}, {BORN} and {USER} belong to the server"
             )));
         }
         Ok(())

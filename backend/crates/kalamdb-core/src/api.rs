@@ -25,10 +25,29 @@ pub struct SqlRequest {
     pub params: Vec<Param>,
     /// The namespace of unqualified names.
     pub namespace: Option<String>,
-    /// For the log and for internal errors.
+    /// AS USER for all of it.
+    pub as_user: Option<String>,
+    /// For the log, the audit and internal errors.
     pub request_id: String,
+    /// Where it came from, for the audit.
+    pub address: Option<String>,
     /// Makes the request safe to repeat.
     pub idempotency: Option<IdempotencyKey>,
+}
+
+/// An import into one table.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    /// Who sends it.
+    pub actor: Actor,
+    /// AS USER.
+    pub as_user: Option<String>,
+    /// `namespace.table`, or `table` in the default namespace, as it would be written in SQL.
+    pub table: String,
+    /// For the audit.
+    pub request_id: String,
+    /// Where it came from, for the audit.
+    pub address: Option<String>,
 }
 
 /// The value of a parameter.

@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`access`] | which right a statement or an object needs, who sees what |
 //! | [`api`], [`stats`] | what the server says to the engine and hears back |
 //! | [`engine`] | opening, closing, requests, accounts, schema changes, upkeep |
 //! | [`catalog`], [`system`], [`functions`] | what exists; what the server shows of itself; functions of our own |
@@ -18,6 +19,7 @@
 //! scans, `partition::lookup` for single rows, `flush` and `compaction` for what is written, `commit::group` for what is
 //! compared.
 
+pub mod access;
 pub mod api;
 pub mod catalog;
 pub(crate) mod commit;

@@ -11,10 +11,11 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
 
+use crate::all_users::ALL_USERS_MARK;
 use crate::dialect::KalamDialect;
 use crate::refusals;
 use crate::source::Source;
-use crate::statement::TableName;
+use crate::statement::{Subject, TableName};
 
 /// How deep expressions, subqueries and joins in parentheses may nest.
 pub(crate) const NESTING_MAX: usize = 64;
@@ -45,6 +46,8 @@ pub(crate) struct Cursor<'a> {
     secret: Option<Span>,
     /// Whether the statement may hold a secret, so that no literal of it is repeated in an error.
     secretive: bool,
+    /// On whose behalf the statement runs.
+    subject: Option<Subject>,
 }
 
 impl<'a> Cursor<'a> {
@@ -54,12 +57,25 @@ impl<'a> Cursor<'a> {
         let mut parser = Parser::new(dialect).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
         parser.advance_token();
         let (name, secret, secretive) = ("the statement", None, false);
-        Self { parser, dialect, tokens: count, source, name, secret, secretive }
+        Self { parser, dialect, tokens: count, source, name, secret, secretive, subject: None }
     }
 
     /// Names the statement for errors.
     pub(crate) fn call(&mut self, name: &'static str) {
         self.name = name;
+    }
+
+    /// Notes on whose behalf the statement runs, which can be said once.
+    pub(crate) fn set_subject(&mut self, subject: Subject) -> Result<()> {
+        match self.subject.replace(subject) {
+            None => Ok(()),
+            Some(_) => Err(self.invalid("a statement runs as one user; AS USER is said twice")),
+        }
+    }
+
+    /// On whose behalf the statement runs.
+    pub(crate) fn subject(&mut self) -> Option<Subject> {
+        self.subject.take()
     }
 
     /// How many tokens were read.
@@ -169,6 +185,9 @@ impl<'a> Cursor<'a> {
     /// A name, folded; `what` says of what.
     pub(crate) fn identifier(&mut self, what: &str) -> Result<String> {
         let name = match self.peek() {
+            Token::Word(Word { value, quote_style: Some(_), .. }) if value.ends_with(ALL_USERS_MARK) => {
+                return Err(self.invalid("ALL USERS OF is for reading, in the FROM of a query"));
+            }
             Token::Word(Word { value, quote_style: Some(_), .. }) => value.clone(),
             Token::Word(Word { value, quote_style: None, .. }) => {
                 if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(value)) {

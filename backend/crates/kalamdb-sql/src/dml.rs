@@ -6,6 +6,7 @@ use sqlparser::tokenizer::{Span, Token, Word};
 
 use crate::cursor::{Cursor, first_duplicate};
 use crate::statement::{ConflictAction, Delete, Insert, InsertSource, OnConflict, TableName, Update};
+use crate::subject;
 
 /// Words that can follow the table's name, and are no alias of it.
 #[rustfmt::skip]
@@ -27,6 +28,7 @@ pub(crate) fn insert(cursor: &mut Cursor<'_>) -> Result<Insert> {
         return Err(cursor.not_implemented("INSERT INTO TABLE"));
     }
     let table = cursor.table_name("a table name")?;
+    subject::accept(cursor)?;
     if cursor.sees("AS") {
         return Err(cursor.not_implemented("an alias of the table in INSERT"));
     }
@@ -207,6 +209,7 @@ pub(crate) fn delete(cursor: &mut Cursor<'_>) -> Result<Delete> {
 
 fn target(cursor: &mut Cursor<'_>) -> Result<(TableName, Option<String>)> {
     let table = cursor.table_name("a table name")?;
+    subject::accept(cursor)?;
     let said = cursor.accept("AS");
     let alias = match cursor.peek() {
         Token::Word(Word { value, quote_style: None, .. })
@@ -218,6 +221,7 @@ fn target(cursor: &mut Cursor<'_>) -> Result<(TableName, Option<String>)> {
         _ if said => return Err(cursor.unexpected("an alias")),
         _ => None,
     };
+    subject::accept(cursor)?;
     for clause in
         ["USING", "JOIN", "INNER", "LEFT", "RIGHT", "CROSS", "PARTITION", "TABLESAMPLE", "FOR", "WITH", "OUTPUT"]
     {

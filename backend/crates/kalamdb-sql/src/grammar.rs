@@ -84,9 +84,6 @@ fn transaction(cursor: &mut Cursor<'_>, name: &'static str, statement: Statement
 }
 
 fn other(cursor: &Cursor<'_>, word: &str) -> Error {
-    if word == "EXECUTE" && cursor.sees_at(1, "AS") && cursor.sees_at(2, "USER") {
-        return cursor.not_implemented("EXECUTE AS USER");
-    }
     if KNOWN.contains(&word) {
         return cursor.not_implemented(word);
     }

@@ -7,7 +7,8 @@
 //! | step | module | what it does |
 //! |---|---|---|
 //! | tokens | `source` | sqlparser's tokenizer, white space and comments dropped, cut at `;`, parameters counted |
-//! | limits | `complexity`, `refusals` | trees that could get too deep, AS OF and AS USER, refused before parsing |
+//! | limits | `complexity`, `refusals` | trees that could get too deep, AS OF and the like, refused before parsing |
+//! | on whose behalf | `subject`, `all_users` | EXECUTE AS USER taken off, AS USER in INSERT, UPDATE and DELETE, ALL USERS OF |
 //! | grammar | `grammar`, and from there `dml`, `table`, `column`, `alter`, `objects`, `accounts`, `storages`, `admin` | our own statements, word by word, through `cursor` |
 //! | queries | sqlparser with our `dialect` | queries and expressions, which go to DataFusion's planner |
 //! | rewriting | `rewrite` | FETCH to LIMIT, long chains of AND and OR balanced |
@@ -31,6 +32,7 @@
 
 mod accounts;
 mod admin;
+mod all_users;
 mod alter;
 mod column;
 mod complexity;
@@ -45,11 +47,13 @@ mod rewrite;
 mod source;
 mod statement;
 mod storages;
+mod subject;
 mod table;
 mod types;
 
 pub mod expr;
 
+pub use all_users::ALL_USERS_MARK;
 pub use options::{TABLE_OPTIONS, TableOption, TableOptionSet};
 pub use sqlparser::ast;
 pub use statement::*;
@@ -92,14 +96,26 @@ pub fn parse(sql: &str, limits: &LimitSettings) -> Result<Vec<Parsed>> {
     statements.into_iter().map(|tokens| parse_one(&source, tokens)).collect()
 }
 
-fn parse_one(source: &Source<'_>, tokens: Vec<sqlparser::tokenizer::TokenWithSpan>) -> Result<Parsed> {
+fn parse_one(source: &Source<'_>, mut tokens: Vec<sqlparser::tokenizer::TokenWithSpan>) -> Result<Parsed> {
     let params = source::highest_parameter(&tokens)?;
     complexity::check(&tokens)?;
     refusals::check_words(&tokens)?;
+    let all_users = all_users::mark(&mut tokens)?;
+    let (around, tokens) = subject::unwrap(tokens)?;
     let dialect = KalamDialect::new(tokens.len());
     let mut cursor = Cursor::new(source, &dialect, tokens);
+    let is_within = around.is_some();
+    if let Some(subject) = around {
+        cursor.set_subject(subject)?;
+    }
     let statement = grammar::statement(&mut cursor)?;
-    Ok(Parsed { statement, text: cursor.text(), params })
+    if is_within {
+        subject::check(&statement)?;
+    }
+    if !all_users.is_empty() {
+        all_users::check(&statement)?;
+    }
+    Ok(Parsed { statement, text: cursor.text(), params, as_user: cursor.subject(), all_users })
 }
 
 #[cfg(test)]

@@ -25,6 +25,11 @@ pub(crate) const DEPTH_MAX: usize = 500;
 /// The most UNION, EXCEPT and INTERSECT in a row.
 pub(crate) const SET_OPERATIONS_MAX: usize = 200;
 
+/// Characters by which names are marked in the tree.
+const MARKS: [char; 2] = ['\u{1e}', '\u{1f}'];
+/// The first words of statements that can say AS USER; where it stands is the grammar's.
+const SUBJECT_FIRST: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "EXPLAIN", "EXECUTE"];
+
 /// Brings an expression, item or query into the form that it goes on in, and refuses what is not implemented in it.
 pub(crate) fn settle(tree: &mut (impl Visit + VisitMut)) -> Result<()> {
     rewrite::rewrite(tree);
@@ -34,16 +39,33 @@ pub(crate) fn settle(tree: &mut (impl Visit + VisitMut)) -> Result<()> {
     }
 }
 
-/// Refuses what the grammar would read as something else, or fail on without naming it: AS OF, AS USER, and functions
-/// of their own grammar in FROM.
+/// Refuses what the grammar would read as something else, or fail on without naming it: AS OF, AS USER in a query,
+/// functions of their own grammar in FROM, and names with characters that mark names in the tree.
 pub(crate) fn check_words(tokens: &[TokenWithSpan]) -> Result<()> {
+    let may_name_subject =
+        tokens.get(1).is_some_and(|first| SUBJECT_FIRST.iter().any(|word| is_word(&first.token, word)));
     for (at, pair) in tokens.windows(2).enumerate() {
         let [TokenWithSpan { token: first, span }, TokenWithSpan { token: second, .. }] = pair else { continue };
         if *second == Token::AtSign {
             return Err(Error::invalid_sql(format!("'@' is not implemented{}", place(span.end))));
         }
+        if let Token::Word(Word { value, quote_style: Some(_), .. }) = second
+            && value.contains(MARKS)
+        {
+            return Err(Error::invalid_sql(format!(
+                "a name cannot hold the control characters U+001E and U+001F{}",
+                place(span.end)
+            )));
+        }
         let Token::Word(Word { quote_style: None, .. }) = first else { continue };
         let third = tokens.get(at + 2).map(|token| &token.token);
+        let named = matches!(third, Some(Token::SingleQuotedString(_) | Token::Placeholder(_)));
+        if !may_name_subject && named && is_word(first, "AS") && is_word(second, "USER") {
+            return Err(Error::invalid_sql(format!(
+                "AS USER in a query is not implemented; write EXECUTE AS USER '...' (SELECT ...){}",
+                place(span.start)
+            )));
+        }
         if let Some(what) = refused_words(first, second, third) {
             return Err(Error::invalid_sql(format!("{what} is not implemented{}", place(span.start))));
         }
@@ -57,10 +79,6 @@ fn refused_words(first: &Token, second: &Token, third: Option<&Token>) -> Option
     }
     if is_word(first, "FOR") && is_word(second, "SYSTEM_TIME") {
         return Some("FOR SYSTEM_TIME");
-    }
-    let user = matches!(third, Some(Token::SingleQuotedString(_) | Token::Placeholder(_)));
-    if is_word(first, "AS") && is_word(second, "USER") && user {
-        return Some("AS USER");
     }
     if is_word(first, "TABLE") && *second == Token::LParen {
         return Some("TABLE (...)");

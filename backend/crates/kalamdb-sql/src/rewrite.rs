@@ -1,11 +1,14 @@
-//! The two things that are written differently before DataFusion sees them, with the same meaning.
+//! What is written differently before DataFusion sees it, with the same meaning.
 //!
 //! `FETCH FIRST n ROWS ONLY` becomes LIMIT, which DataFusion knows. Long chains of AND and OR become balanced: the
 //! parser's tree of `a OR b OR c ...` is as deep as the chain is long, and whatever walks it later needs stack for it.
+//! A table that is read by ALL USERS OF is called by its own name.
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{BinaryOperator, Expr, Fetch, LimitClause, Query, Value, VisitMut, VisitorMut};
+use sqlparser::ast::{BinaryOperator, Expr, Fetch, LimitClause, Query, TableFactor, Value, VisitMut, VisitorMut};
+
+use crate::all_users;
 
 /// Chains of fewer operators stay as they are, so that what people look at in EXPLAIN is what they wrote.
 const BALANCED_MIN: usize = 64;
@@ -22,6 +25,11 @@ impl VisitorMut for Rewrite {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         fetch_to_limit(query);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<Self::Break> {
+        all_users::name_relation(relation);
         ControlFlow::Continue(())
     }
 

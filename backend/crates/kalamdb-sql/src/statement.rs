@@ -23,6 +23,20 @@ pub struct Parsed {
     pub text: String,
     /// The highest `$n` that it uses; 0 for none.
     pub params: usize,
+    /// AS USER: on whose behalf it runs.
+    pub as_user: Option<Subject>,
+    /// The tables that it reads by ALL USERS OF. In the tree their names end in
+    /// [`ALL_USERS_MARK`](crate::ALL_USERS_MARK).
+    pub all_users: Vec<TableName>,
+}
+
+/// The user that AS USER names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// By name.
+    Name(String),
+    /// By the parameter of this number.
+    Param(usize),
 }
 
 /// A statement.

@@ -57,7 +57,7 @@ fn default_of(scope: &StatementScope, column: &Column) -> Result<Expr> {
         None => "NULL",
     };
     let mut expr = kalamdb_sql::expr::parse(text)?;
-    scope.engine.constants(&scope.actor, &[]).apply(&mut expr)?;
+    scope.engine.constants(scope.subject(), &[]).apply(&mut expr)?;
     Ok(expr)
 }
 

@@ -205,7 +205,7 @@ fn default_values(scope: &StatementScope, column: &Column, count: usize) -> Resu
     };
     let planner = scope.engine.planner();
     let mut expr = kalamdb_sql::expr::parse(text)?;
-    scope.engine.constants(&scope.actor, &[]).apply(&mut expr)?;
+    scope.engine.constants(scope.subject(), &[]).apply(&mut expr)?;
     let schema: SchemaRef = Arc::new(Schema::empty());
     let expression = planner.expression(expr, &schema)?;
     let options = RecordBatchOptions::new().with_row_count(Some(count));

@@ -44,12 +44,12 @@ use kalamdb_sql::{Delete, Insert, TableName, Update};
 use prepared::Prepared;
 use returning::Returning;
 
+use crate::access::Access;
 use crate::api::Verb;
 use crate::commit::Refusal;
 use crate::commit::locks::{Held, LockName, Locks};
 use crate::commit::readers::ReadPoint;
 use crate::query::StatementScope;
-use crate::query::scope::Access;
 
 /// How often a statement is evaluated again because rows changed under it.
 const ATTEMPTS_MAX: usize = 1_000;
@@ -253,7 +253,8 @@ async fn evaluate(scope: &StatementScope, statement: &Dml, fresh: &mut Fresh) ->
 /// Refuses writes that claim a key which somebody else holds at the scope's moment.
 pub(crate) async fn check_claims(scope: &StatementScope, prepared: &Prepared) -> Result<()> {
     for claims in &prepared.claims {
-        let read = scope.read(&claims.table).await?;
+        // A transaction may hold claims of several subjects: each is asked where it was made.
+        let read = scope.read_in(&claims.partition).await?;
         claims.check(&read, prepared).await?;
     }
     Ok(())
@@ -295,7 +296,7 @@ impl Transaction {
         after.check_among_themselves()?;
         // The claims of this statement, against the transaction's own moment and writes.
         for claims in &evaluated.prepared.claims {
-            claims.check(&scope.read(&claims.table).await?, &after).await?;
+            claims.check(&scope.read_in(&claims.partition).await?, &after).await?;
         }
         let provisional = CommitTime(scope.point.through().0 + 1);
         let affected = evaluated.affected(scope, provisional, statement.verb() == Verb::Delete)?;

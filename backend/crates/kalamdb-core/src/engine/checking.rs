@@ -30,10 +30,10 @@ use kalamdb_filestore::{BatchColumn, IoCounters, Recorded};
 use kalamdb_sql::CheckTable;
 
 use super::Engine;
+use crate::access::Access;
 use crate::partition::Partition;
 use crate::partition::lookup::PartitionRead;
 use crate::partition::view::{ColdBatch, ColdView, recorded};
-use crate::query::scope::Access;
 use crate::query::{StatementScope, plan_error};
 use crate::system::show::{CheckedRow, checked};
 use crate::tables::provider::{Exposure, PartitionTable};

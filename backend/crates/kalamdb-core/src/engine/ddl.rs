@@ -80,7 +80,7 @@ impl Engine {
     }
 
     fn fill_in_constants(&self, scope: &StatementScope, statement: &mut Statement, params: &[Param]) -> Result<()> {
-        let constants = self.constants(&scope.actor, params);
+        let constants = self.constants(scope.subject(), params);
         match statement {
             Statement::CreateTable(create) => match &mut create.as_query {
                 Some(query) => constants.apply(&mut **query),
@@ -112,7 +112,7 @@ impl Engine {
         Ok(DdlContext {
             now_ms: self.clock().now_ms(),
             current_namespace: Some(scope.namespace.clone()),
-            actor: scope.actor.clone(),
+            actor: scope.subject().clone(),
             storages: self.cold().manifests().storages().list().into_iter().map(|(id, _)| id).collect(),
             password_hash,
             query_schema: self.query_schema(scope, statement).await?,
@@ -127,7 +127,7 @@ impl Engine {
             _ => None,
         };
         let Some(mut query) = query else { return Ok(None) };
-        self.constants(&scope.actor, &[]).apply(&mut query)?;
+        self.constants(scope.subject(), &[]).apply(&mut query)?;
         let plan = self.planner().plan(scope, query.clone()).await?;
         let schema = plan.schema().as_arrow().clone();
         let kept = match statement {

@@ -9,21 +9,23 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use futures::StreamExt;
+use kalamdb_auth::policy::{self, Right};
 use kalamdb_commons::ids::NamespaceId;
-use kalamdb_commons::schema::{Actor, Role, Table};
+use kalamdb_commons::schema::{Actor, Table};
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::ast::{Query, SetExpr};
-use kalamdb_sql::{Parsed, Statement};
+use kalamdb_sql::{Parsed, Statement, Subject};
 
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
 use super::idempotency::Progress;
-use crate::api::{ColumnFlags, Outcome, OutcomeResult, Rows, SqlRequest, Verb};
+use crate::access::{Access, require_statement, sees_namespace};
+use crate::api::{ColumnFlags, Outcome, OutcomeResult, Param, Rows, SqlRequest, Verb};
 use crate::catalog::ddl::is_ddl;
 use crate::commit::readers::ReadPoint;
 use crate::dml::{self, Affected, Dml, Transaction};
-use crate::query::scope::Access;
+use crate::query::scope::Caller;
 use crate::query::{self, StatementScope, arrow_error};
 use crate::stats::StatementStats;
 
@@ -31,6 +33,8 @@ use crate::stats::StatementStats;
 pub struct Execution {
     engine: Arc<Engine>,
     request: SqlRequest,
+    /// Of the statement that runs.
+    caller: Caller,
     namespace: NamespaceId,
     statements: VecDeque<Parsed>,
     transaction: Option<Transaction>,
@@ -66,6 +70,7 @@ impl Engine {
         };
         Ok(Execution {
             engine: self.clone(),
+            caller: Caller::own(&request.actor),
             request,
             namespace,
             statements: statements.into(),
@@ -90,27 +95,60 @@ impl Execution {
             });
         };
         let seconds = self.engine.settings().limits.statement_timeout_seconds;
+        self.caller = match self.caller_of(&parsed) {
+            Ok(caller) => caller,
+            Err(error) => return Some(Err(self.abandon(error))),
+        };
         let outcome = match tokio::time::timeout(Duration::from_secs(seconds), self.run(parsed)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::timeout(format!(
                 "the statement ran longer than {seconds} s (limits.statement_timeout_seconds)"
             ))),
         };
-        if outcome.is_err() {
-            self.statements.clear();
-            self.transaction = None;
-        }
-        Some(outcome.map(|result| Outcome { result, as_user: self.request.actor.user.clone() }))
+        let outcome = outcome.map_err(|error| self.abandon(error));
+        Some(outcome.map(|result| Outcome { result, as_user: self.subject().user.clone() }))
     }
 
-    fn actor(&self) -> &Actor {
-        &self.request.actor
+    /// Whatever is left is not run.
+    fn abandon(&mut self, error: Error) -> Error {
+        self.statements.clear();
+        self.transaction = None;
+        error
+    }
+
+    /// Who a statement runs as. It is decided for each statement anew, and before anything that the statement names
+    /// is looked up.
+    fn caller_of(&self, parsed: &Parsed) -> Result<Caller> {
+        let actor = &self.request.actor;
+        let named = match (&self.request.as_user, &parsed.as_user) {
+            (None, None) => return Ok(Caller::own(actor)),
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid_input(
+                    "the whole request runs AS USER; a statement of it cannot say it again",
+                ));
+            }
+            (Some(named), None) | (None, Some(Subject::Name(named))) => named,
+            (None, Some(Subject::Param(number))) => match self.request.params.get(number - 1) {
+                Some(Param::Text(named)) => named,
+                _ => {
+                    return Err(Error::invalid_parameter(format!(
+                        "${number} names a user in AS USER: it must be text"
+                    )));
+                }
+            },
+        };
+        Caller::acting_as(actor, named, &self.engine.catalog())
+    }
+
+    /// Who the statement that runs, runs as.
+    fn subject(&self) -> &Actor {
+        &self.caller.subject
     }
 
     fn scope_at(&self, point: Arc<ReadPoint>, stats: &Arc<StatementStats>) -> StatementScope {
         StatementScope {
             engine: self.engine.clone(),
-            actor: self.actor().clone(),
+            caller: self.caller.clone(),
             namespace: self.namespace.clone(),
             point,
             writes: None,
@@ -132,6 +170,7 @@ impl Execution {
 
     async fn run(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
         let stats = Arc::new(StatementStats::begin());
+        self.require_rights(&parsed)?;
         if self.transaction.is_some() && !may_be_in_transaction(&parsed.statement) {
             return Err(Error::invalid_sql(
                 "only queries and INSERT, UPDATE and DELETE may stand between BEGIN and COMMIT",
@@ -158,32 +197,26 @@ impl Execution {
                 Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
             }
             Statement::Flush(flush) => {
-                self.require(Role::Dba, "STORAGE FLUSH")?;
                 let message = self.engine.flush_statement(&self.scope(&stats), &flush).await?;
                 Ok(OutcomeResult::Done { message })
             }
             Statement::Compact(compact) => {
-                self.require(Role::Dba, "STORAGE COMPACT")?;
                 let message = self.engine.compact_statement(&self.scope(&stats), &compact).await?;
                 Ok(OutcomeResult::Done { message })
             }
             Statement::CheckTable(check) => {
-                self.require(Role::Dba, "CHECK TABLE")?;
                 let batch = self.engine.check_table(&self.scope(&stats), &check).await?;
                 Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
             }
             Statement::KillJob { job } => {
-                self.require(Role::Dba, "KILL JOB")?;
                 let message = self.engine.kill_job(&job).await?;
                 Ok(OutcomeResult::Done { message })
             }
             Statement::CheckStorage { id, extended } => {
-                self.require(Role::Dba, "STORAGE CHECK")?;
                 let batch = self.engine.check_storage(&id, extended).await?;
                 Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
             }
             statement if is_ddl(&statement) => {
-                self.require(Role::Dba, "schema and account changes")?;
                 let scope = self.scope(&stats);
                 let message = self.engine.change_schema(&scope, statement, &self.request.params).await?;
                 Ok(OutcomeResult::Done { message })
@@ -192,16 +225,18 @@ impl Execution {
         }
     }
 
-    fn require(&self, role: Role, what: &str) -> Result<()> {
-        if self.actor().role >= role {
-            return Ok(());
+    /// What the statement alone decides, before anything that it names is looked up.
+    fn require_rights(&self, parsed: &Parsed) -> Result<()> {
+        require_statement(self.subject().role, &parsed.statement)?;
+        match parsed.all_users.is_empty() {
+            true => Ok(()),
+            false => policy::require(self.subject().role, Right::AllUsers),
         }
-        Err(Error::permission_denied(format!("Permission denied: {what} requires the role {} or above", role.as_str())))
     }
 
     async fn query(&mut self, mut query: Query, stats: &Arc<StatementStats>) -> Result<OutcomeResult> {
         query::prepare::name_outputs(&mut query);
-        self.engine.constants(self.actor(), &self.request.params).apply(&mut query)?;
+        self.engine.constants(self.subject(), &self.request.params).apply(&mut query)?;
         let scope = self.scope(stats);
         if let Some((table, rows)) = query::point::answer(&scope, &query).await? {
             let schema = rows.schema();
@@ -228,7 +263,7 @@ impl Execution {
             return Err(Error::invalid_sql("EXPLAIN is implemented for queries only"));
         };
         let mut query = *query;
-        self.engine.constants(self.actor(), &self.request.params).apply(&mut query)?;
+        self.engine.constants(self.subject(), &self.request.params).apply(&mut query)?;
         let scope = self.scope(stats);
         let plan = self.engine.planner().explanation(&scope, query, verbose, analyze).await?;
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
@@ -278,7 +313,7 @@ impl Execution {
     }
 
     fn with_constants(&self, mut statement: Dml) -> Result<Dml> {
-        let constants = self.engine.constants(self.actor(), &self.request.params);
+        let constants = self.engine.constants(self.subject(), &self.request.params);
         match &mut statement {
             Dml::Insert(insert) => constants.apply_to_insert(insert)?,
             Dml::Update(update) => {
@@ -333,7 +368,8 @@ impl Execution {
 
     fn use_namespace(&mut self, name: &str) -> Result<OutcomeResult> {
         let namespace = NamespaceId::new(name)?;
-        if self.engine.catalog().namespace(&namespace).is_none() {
+        let catalog = self.engine.catalog();
+        if catalog.namespace(&namespace).is_none() || !sees_namespace(&catalog, self.subject().role, &namespace) {
             return Err(Error::not_found(format!("namespace '{namespace}' does not exist")));
         }
         self.namespace = namespace;

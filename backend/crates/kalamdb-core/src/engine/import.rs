@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use kalamdb_commons::ids::NamespaceId;
-use kalamdb_commons::schema::{Actor, Table};
+use kalamdb_commons::schema::Table;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::TableName;
@@ -13,37 +13,43 @@ use kalamdb_sql::expr::fold;
 
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
+use crate::access::Access;
+use crate::api::ImportRequest;
 use crate::commit::Refusal;
 use crate::dml::assign::to_column;
 use crate::dml::insert::{self, Given, known_column};
 use crate::query::StatementScope;
-use crate::query::scope::Access;
+use crate::query::scope::Caller;
 use crate::stats::StatementStats;
 
 /// An import into one table.
 pub struct Import {
     engine: Arc<Engine>,
-    actor: Actor,
+    caller: Caller,
     name: TableName,
     table: Arc<Table>,
 }
 
 impl Engine {
-    /// Begins an import. `table` is `namespace.table`, or `table` in the default namespace, as it would be written
-    /// in SQL.
+    /// Begins an import.
     ///
     /// # Errors
-    /// If the table is absent or the actor may not write to it.
-    pub async fn import(self: &Arc<Self>, actor: &Actor, table: &str) -> Result<Import> {
-        let name = table_name(table)?;
-        let table = self.import_scope(actor)?.table(&name, Access::Write)?;
-        Ok(Import { engine: self.clone(), actor: actor.clone(), name, table })
+    /// If the table is absent, the subject may not write to it, or the actor may not act as the subject.
+    pub async fn import(self: &Arc<Self>, request: ImportRequest) -> Result<Import> {
+        let ImportRequest { actor, as_user, table, request_id: _, address: _ } = request;
+        let caller = match &as_user {
+            Some(named) => Caller::acting_as(&actor, named, &self.catalog())?,
+            None => Caller::own(&actor),
+        };
+        let name = table_name(&table)?;
+        let table = self.import_scope(&caller)?.table(&name, Access::Write)?;
+        Ok(Import { engine: self.clone(), caller, name, table })
     }
 
-    fn import_scope(self: &Arc<Self>, actor: &Actor) -> Result<StatementScope> {
+    fn import_scope(self: &Arc<Self>, caller: &Caller) -> Result<StatementScope> {
         Ok(StatementScope {
             engine: self.clone(),
-            actor: actor.clone(),
+            caller: caller.clone(),
             namespace: NamespaceId::new(DEFAULT_NAMESPACE)?,
             point: self.committer().readers().enter(),
             writes: None,
@@ -66,8 +72,11 @@ impl Import {
         if batch.num_rows() == 0 {
             return Ok(0);
         }
+        if let Some(actor) = &self.caller.impersonator {
+            Caller::acting_as(actor, self.caller.subject.user.as_str(), &self.engine.catalog())?;
+        }
         loop {
-            let scope = self.engine.import_scope(&self.actor)?;
+            let scope = self.engine.import_scope(&self.caller)?;
             let table = scope.table(&self.name, Access::Write)?;
             let mut given = Given::new();
             for (field, values) in batch.schema().fields().iter().zip(batch.columns()) {
@@ -79,7 +88,7 @@ impl Import {
             let new = insert::complete(&scope, &table, batch.num_rows(), given).await?;
             let prepared = insert::prepare(&scope, &table, &new.ids(), &new.rows)?;
             let held = crate::dml::hold(self.engine.locks(), prepared.key_locks()).await;
-            crate::dml::check_claims(&self.engine.import_scope(&self.actor)?, &prepared).await?;
+            crate::dml::check_claims(&self.engine.import_scope(&self.caller)?, &prepared).await?;
             self.engine.check_hot_limit()?;
             let write = prepared.writes.into_write(held.into_iter().collect());
             match self.engine.committer().write(write).await {

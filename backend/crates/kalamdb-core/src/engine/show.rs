@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use kalamdb_commons::ids::{JobId, Scope, TableRef};
-use kalamdb_commons::schema::{Role, Table};
+use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::CachedManifest;
 use kalamdb_sql::{Show, TableName};
 
 use super::Engine;
+use crate::access::{Access, sees_everything};
 use crate::partition::Partition;
 use crate::partition::view::recorded;
 use crate::query::StatementScope;
-use crate::query::scope::Access;
 use crate::system::show::{describe, needs, show};
 use crate::system::{self, Needs, StorageInfo, SystemView};
 
@@ -22,7 +22,8 @@ impl Engine {
     pub(crate) async fn system_rows(&self, scope: &StatementScope, namespace: &str, name: &str) -> Result<RecordBatch> {
         let absent = || scope.not_found(&format!("{namespace}.{name}"));
         let resolved = TableRef::new(namespace, name).map_err(|_| absent())?;
-        let table = system::table(&resolved).filter(|table| table.readable_by(scope.actor.role)).ok_or_else(absent)?;
+        let table =
+            system::table(&resolved).filter(|table| table.readable_by(scope.subject().role)).ok_or_else(absent)?;
         let view = self.view(scope, table.needs, None).await?;
         table.rows(&view)
     }
@@ -44,7 +45,7 @@ impl Engine {
 
     /// The answer to DESCRIBE.
     pub(crate) fn describe(&self, scope: &StatementScope, table: &TableName) -> Result<RecordBatch> {
-        let view = SystemView::new(scope.catalog().clone(), scope.actor.clone(), self.settings().clone());
+        let view = SystemView::new(scope.catalog().clone(), scope.subject().clone(), self.settings().clone());
         describe(&view, &table.resolve(scope.namespace.as_str())?)
     }
 
@@ -55,7 +56,7 @@ impl Engine {
     }
 
     async fn view(&self, scope: &StatementScope, needs: Needs, only: Option<&TableRef>) -> Result<SystemView> {
-        let mut view = SystemView::new(scope.catalog().clone(), scope.actor.clone(), self.settings().clone());
+        let mut view = SystemView::new(scope.catalog().clone(), scope.subject().clone(), self.settings().clone());
         view.setting_sources = self.setting_sources.lock().clone();
         match needs {
             Needs::Nothing => {}
@@ -132,7 +133,7 @@ impl Engine {
 
     /// The partitions of a table whose cold tier the actor may look into: all for a `dba`, one's own for others.
     fn shown_partitions(&self, scope: &StatementScope, table: &Table) -> Vec<Arc<Partition>> {
-        if scope.actor.role >= Role::Dba {
+        if sees_everything(scope.subject().role) {
             return self.partitions().of(table.incarnation);
         }
         let own = own_scope(scope, table);
@@ -142,7 +143,7 @@ impl Engine {
     /// The entries of the manifest cache that the actor may see.
     async fn manifest_cache(&self, scope: &StatementScope) -> Result<Vec<CachedManifest>> {
         let manifests = self.cold().manifests();
-        if scope.actor.role >= Role::Dba {
+        if sees_everything(scope.subject().role) {
             return manifests.cached().await;
         }
         let mut entries = Vec::new();
@@ -157,7 +158,7 @@ impl Engine {
     /// What the hot tier holds of a table, in the partitions that the actor may see.
     fn table_stats(&self, scope: &StatementScope, name: &TableName) -> Result<Vec<(String, String)>> {
         let table = scope.table(name, Access::Read)?;
-        let all = scope.actor.role >= Role::Dba;
+        let all = sees_everything(scope.subject().role);
         let own = scope.scope_in(&table);
         let partitions = self.partitions().of(table.incarnation);
         let (mut count, mut rows, mut bytes, mut garbage, mut kills) = (0, 0, 0, 0, 0);

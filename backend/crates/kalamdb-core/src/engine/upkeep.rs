@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
 use super::Engine;
+use crate::access::Access;
 use crate::catalog::{CatalogEdit, Dropped};
 use crate::commit::{Refusal, SchemaChange};
 use crate::compaction::retired;
@@ -25,7 +26,6 @@ use crate::jobs::{JobEnd, JobHandle, JobKind, JobStatus};
 use crate::partition::view::recorded;
 use crate::partition::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
 use crate::query::StatementScope;
-use crate::query::scope::Access;
 
 /// Keys of a dropped life that are removed in one commit.
 const CHUNK_KEYS: usize = 5_000;

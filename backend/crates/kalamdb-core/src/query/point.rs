@@ -13,8 +13,8 @@ use kalamdb_sql::ast::{
 };
 use kalamdb_sql::expr::fold;
 
-use super::scope::Access;
 use super::{StatementScope, arrow_error, plan_error};
+use crate::access::Access;
 use crate::dml::direct;
 use crate::dml::returning::Returning;
 use crate::tables::Exposure;

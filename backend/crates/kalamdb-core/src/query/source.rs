@@ -15,19 +15,21 @@ use datafusion::logical_expr::{
     AggregateUDF, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, WindowUDF,
 };
 use datafusion::sql::planner::SqlToRel;
+use kalamdb_auth::policy::{self, Right};
 use kalamdb_commons::ids::TableRef;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, ErrorKind, Result};
-use kalamdb_sql::TableName;
 use kalamdb_sql::ast::{ObjectName, ObjectNamePart, Query, Statement, Visit, Visitor};
 use kalamdb_sql::expr::fold;
+use kalamdb_sql::{ALL_USERS_MARK, TableName};
 
 use super::prepare::unmarked;
-use super::scope::{Access, StatementScope};
+use super::scope::StatementScope;
 use super::{Planner, plan_error};
+use crate::access::{Access, sees_view};
 use crate::catalog::View;
 use crate::catalog::ddl::{RESERVED_NAMESPACES, query_of};
-use crate::tables::PartitionTable;
+use crate::tables::{AllUsersTable, Exposure, PartitionTable, exposed};
 
 /// How deep views may rest on views.
 const VIEW_DEPTH_MAX: usize = 16;
@@ -109,6 +111,10 @@ async fn resolve_one(
 ) -> Result<Arc<dyn TableSource>> {
     let (name, exposure) = unmarked(name);
     let namespace = namespace.as_deref().unwrap_or(scope.namespace.as_str());
+    if let Some(name) = name.strip_suffix(ALL_USERS_MARK) {
+        let wanted = TableName { namespace: Some(namespace.to_owned()), name: name.to_owned() };
+        return all_users(planner, scope, &wanted, exposure).await;
+    }
     if RESERVED_NAMESPACES.contains(&namespace) {
         let batch = scope.engine.system_rows(scope, namespace, name).await?;
         let table =
@@ -117,6 +123,9 @@ async fn resolve_one(
     }
     let resolved = TableRef::new(namespace, name).map_err(|_| scope.not_found(&format!("{namespace}.{name}")))?;
     if let Some(view) = scope.catalog().view(&resolved) {
+        if !sees_view(scope.catalog(), scope.subject().role, view) {
+            return Err(scope.not_found(&resolved.to_string()));
+        }
         if depth >= VIEW_DEPTH_MAX {
             return Err(Error::execution(format!("views rest on each other more than {VIEW_DEPTH_MAX} deep")));
         }
@@ -130,6 +139,30 @@ async fn resolve_one(
     Ok(provider_as_source(Arc::new(provider)))
 }
 
+/// The rows of every user, for whoever may read across users.
+async fn all_users(
+    planner: &Planner,
+    scope: &StatementScope,
+    name: &TableName,
+    exposure: Exposure,
+) -> Result<Arc<dyn TableSource>> {
+    policy::require(scope.subject().role, Right::AllUsers)?;
+    let table = scope.table(name, Access::Read)?;
+    let missing = planner.missing(&table)?;
+    let mut partitions = Vec::new();
+    for partition in scope.engine.partitions().of(table.incarnation) {
+        let Some(user) = partition.id().scope.user().cloned() else {
+            return Err(Error::invalid_input("ALL USERS OF is for USER and STREAM tables"));
+        };
+        let read = scope.read_in(&partition).await?;
+        partitions
+            .push((user, PartitionTable::new(table.clone(), read, missing.clone(), exposure, scope.stats.clone())));
+    }
+    partitions.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let (_, rows) = exposed(&table, exposure);
+    Ok(provider_as_source(Arc::new(AllUsersTable::new(&rows, partitions))))
+}
+
 async fn resolve_view(
     planner: &Planner,
     scope: &StatementScope,
@@ -137,7 +170,7 @@ async fn resolve_view(
     depth: usize,
 ) -> Result<Arc<dyn TableSource>> {
     let mut query = query_of(view)?;
-    scope.engine.constants(&scope.actor, &[]).apply(&mut *query)?;
+    scope.engine.constants(scope.subject(), &[]).apply(&mut *query)?;
     super::prepare::mark_exposed(&mut query);
     let within = StatementScope { namespace: view.resolve_in.clone(), ..scope.clone() };
     let sources = Sources::resolve_at(planner, &within, &query, depth + 1).await?;

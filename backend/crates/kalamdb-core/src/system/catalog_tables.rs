@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::SystemView;
 use super::sheet::{Cell, Columns, Row};
-use super::visibility::{sees_namespace, sees_table, sees_view};
+use crate::access::{sees_namespace, sees_table, sees_view};
 use crate::catalog::View;
 
 pub(super) const USERS: Columns = &[

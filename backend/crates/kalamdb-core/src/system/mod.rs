@@ -10,7 +10,6 @@
 //! | [`server_tables`] | `storages`, `jobs`, `manifest`, `manifest_cache`, `stats`, `settings`, `cluster` |
 //! | [`information_schema`] | `tables` and `columns` as PostgreSQL has them |
 //! | [`show`] | SHOW and DESCRIBE |
-//! | [`visibility`] | who sees which object |
 //! | [`sheet`] | rows of cells to Arrow |
 //!
 //! When you add a table, add it to [`tables`]; columns that are published in the specification come first and in
@@ -21,12 +20,12 @@ mod information_schema;
 mod server_tables;
 mod sheet;
 pub mod show;
-pub mod visibility;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use kalamdb_auth::policy::{Right, Verdict, decide};
 use kalamdb_commons::error::Result;
 use kalamdb_commons::ids::{Scope, StorageId, TableRef};
 use kalamdb_commons::schema::{Actor, Role};
@@ -96,10 +95,6 @@ impl SystemView {
             node,
         }
     }
-
-    fn is_dba(&self) -> bool {
-        self.actor.role >= Role::Dba
-    }
 }
 
 /// A storage, without its secrets.
@@ -150,7 +145,7 @@ pub struct SystemTable {
     pub name: &'static str,
     /// What its rows are made of.
     pub needs: Needs,
-    least_role: Role,
+    right: Option<Right>,
     columns: Columns,
     fill: fn(&SystemView) -> Result<Vec<sheet::Row>>,
 }
@@ -163,7 +158,7 @@ impl SystemTable {
 
     /// Whether the table exists for a role.
     pub fn readable_by(&self, role: Role) -> bool {
-        role >= self.least_role
+        self.right.is_none_or(|right| decide(role, right) == Verdict::Allowed)
     }
 
     /// Its rows: those that the view's actor may see.
@@ -179,7 +174,7 @@ const fn for_all(
     columns: Columns,
     fill: fn(&SystemView) -> Result<Vec<sheet::Row>>,
 ) -> SystemTable {
-    SystemTable { namespace, name, needs: Needs::Nothing, least_role: Role::User, columns, fill }
+    SystemTable { namespace, name, needs: Needs::Nothing, right: None, columns, fill }
 }
 
 /// For everybody, who sees the rows of their own partitions.
@@ -189,7 +184,7 @@ const fn for_owners(
     columns: Columns,
     fill: fn(&SystemView) -> Result<Vec<sheet::Row>>,
 ) -> SystemTable {
-    SystemTable { namespace: SYSTEM, name, needs, least_role: Role::User, columns, fill }
+    SystemTable { namespace: SYSTEM, name, needs, right: None, columns, fill }
 }
 
 const fn for_dba(
@@ -198,7 +193,7 @@ const fn for_dba(
     columns: Columns,
     fill: fn(&SystemView) -> Result<Vec<sheet::Row>>,
 ) -> SystemTable {
-    SystemTable { namespace: SYSTEM, name, needs, least_role: Role::Dba, columns, fill }
+    SystemTable { namespace: SYSTEM, name, needs, right: Some(Right::ServerTables), columns, fill }
 }
 
 static TABLES: [SystemTable; 14] = [

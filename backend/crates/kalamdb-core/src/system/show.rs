@@ -1,6 +1,7 @@
 //! SHOW and DESCRIBE.
 
 use arrow::array::RecordBatch;
+use kalamdb_auth::policy::{self, Right};
 use kalamdb_commons::error::{Error, Result};
 use kalamdb_commons::ids::{NamespaceId, TableRef};
 use kalamdb_commons::manifest::Manifest;
@@ -10,8 +11,8 @@ use kalamdb_sql::{Show, TableName};
 use super::catalog_tables::{ShownColumn, columns_of_table, columns_of_view, seen_tables, seen_views};
 use super::information_schema::columns_of_system;
 use super::sheet::{self, Cell, Columns, Row};
-use super::visibility::{sees_namespace, sees_table, sees_view};
 use super::{Needs, SystemView, catalog_tables, server_tables, tables};
+use crate::access::{sees_namespace, sees_table, sees_view};
 use crate::catalog::ddl::resolve;
 
 /// What of the view a SHOW reads, so that the engine fills nothing else.
@@ -31,22 +32,17 @@ pub fn show(view: &SystemView, show: &Show, current: Option<&NamespaceId>) -> Re
         Show::Namespaces => show_namespaces(view),
         Show::Columns { table } => describe(view, &resolve(table, current)?),
         Show::Storages => {
-            require_dba(view, "SHOW STORAGES")?;
+            policy::require(view.actor.role, Right::Server)?;
             sheet::batch(server_tables::STORAGES, server_tables::storages(view)?)
         }
         Show::All => {
-            require_dba(view, "SHOW ALL")?;
+            policy::require(view.actor.role, Right::Server)?;
             sheet::batch(server_tables::SETTINGS, server_tables::settings(view)?)
         }
         Show::Manifest { table } => show_manifest(view, table.as_ref(), current),
         Show::ManifestCache => sheet::batch(server_tables::MANIFEST_CACHE, server_tables::manifest_cache(view)?),
         Show::StatsForTable { table } => show_stats(view, &resolve(table, current)?),
     }
-}
-
-/// Statements about the whole server, or about all users' rows, are for `dba` and above.
-fn require_dba(view: &SystemView, statement: &str) -> Result<()> {
-    if view.is_dba() { Ok(()) } else { Err(Error::permission_denied(format!("{statement} needs the role dba"))) }
 }
 
 const SHOWN_TABLES: Columns = &[("namespace_id", Text), ("table_name", Text), ("table_type", Text)];
@@ -130,7 +126,7 @@ fn show_manifest(view: &SystemView, table: Option<&TableName>, current: Option<&
 
 /// Figures over all partitions of a table.
 fn show_stats(view: &SystemView, name: &TableRef) -> Result<RecordBatch> {
-    require_dba(view, "SHOW STATS FOR TABLE")?;
+    policy::require(view.actor.role, Right::Server)?;
     let table = view.catalog.require_table(name)?;
     let mut cold = ColdFigures::default();
     for (_, _, text) in view.manifests.iter().filter(|(of, _, _)| of == name) {

@@ -12,9 +12,9 @@ use kalamdb_commons::manifest::{MANIFEST_FILE, Manifest};
 use kalamdb_commons::schema::{Actor, Role};
 use kalamdb_commons::settings::{Durability, Settings};
 use kalamdb_commons::{Error, Result};
-use kalamdb_core::api::{OutcomeResult, Param, Rows, SqlRequest};
+use kalamdb_core::api::{ImportRequest, OutcomeResult, Param, Rows, SqlRequest};
 use kalamdb_core::stats::StatsSnapshot;
-use kalamdb_core::{Engine, Execution};
+use kalamdb_core::{Engine, Execution, Import};
 
 /// 2027-01-15: any time after the Snowflake epoch does.
 pub(crate) const START_NS: i64 = 1_800_000_000_000_000_000;
@@ -83,17 +83,29 @@ impl Db {
 
     /// A request that has been parsed and not run.
     pub(crate) async fn begin(&self, actor: Actor, sql: &str, params: Vec<Param>) -> Result<Execution> {
+        self.engine.execute(self.request(actor, sql, params)).await
+    }
+
+    fn request(&self, actor: Actor, sql: &str, params: Vec<Param>) -> SqlRequest {
         // Time passes between requests.
         self.clock.step(1_000_000);
-        let request = SqlRequest {
+        SqlRequest {
             actor,
             sql: sql.to_owned(),
             params,
             namespace: Some("app".to_owned()),
+            as_user: None,
             request_id: "test".to_owned(),
+            address: Some("192.0.2.1".to_owned()),
             idempotency: None,
-        };
-        self.engine.execute(request).await
+        }
+    }
+
+    /// An import that has begun.
+    pub(crate) async fn import(&self, actor: Actor, as_user: Option<&str>, table: &str) -> Result<Import> {
+        let (request_id, address) = ("import".to_owned(), Some("192.0.2.1".to_owned()));
+        let as_user = as_user.map(ToOwned::to_owned);
+        self.engine.import(ImportRequest { actor, as_user, table: table.to_owned(), request_id, address }).await
     }
 
     /// A query that has begun to read, and of which nothing has been fetched.
@@ -126,17 +138,14 @@ impl Db {
     }
 
     pub(crate) async fn run_as(&self, actor: Actor, sql: &str, params: Vec<Param>) -> Result<Vec<Said>> {
-        let mut execution = self.begin(actor, sql, params).await?;
-        let mut said = Vec::new();
-        while let Some(outcome) = execution.next().await {
-            said.push(match outcome?.result {
-                OutcomeResult::Rows(rows) => Said::Rows(texts(rows).await?),
-                OutcomeResult::Affected { returning: Some(rows), .. } => Said::Rows(texts(rows).await?),
-                OutcomeResult::Affected { rows, .. } => Said::Count(rows),
-                OutcomeResult::Done { message } => Said::Message(message),
-            });
-        }
-        Ok(said)
+        let execution = self.begin(actor, sql, params).await?;
+        all_of(execution).await
+    }
+
+    /// A request that runs as `as_user` as a whole.
+    pub(crate) async fn run_for(&self, actor: Actor, as_user: Option<&str>, sql: &str) -> Result<Vec<Said>> {
+        let request = SqlRequest { as_user: as_user.map(ToOwned::to_owned), ..self.request(actor, sql, Vec::new()) };
+        all_of(self.engine.execute(request).await?).await
     }
 
     pub(crate) async fn run(&self, sql: &str) -> Result<Vec<Said>> {
@@ -228,6 +237,20 @@ impl Db {
 
 async fn open(settings: &Arc<Settings>, clock: &ManualClock) -> Arc<Engine> {
     Engine::open(settings.clone(), Arc::new(clock.clone()), Arc::new(SystemEntropy)).await.unwrap()
+}
+
+/// Runs a request to its end.
+async fn all_of(mut execution: Execution) -> Result<Vec<Said>> {
+    let mut said = Vec::new();
+    while let Some(outcome) = execution.next().await {
+        said.push(match outcome?.result {
+            OutcomeResult::Rows(rows) => Said::Rows(texts(rows).await?),
+            OutcomeResult::Affected { returning: Some(rows), .. } => Said::Rows(texts(rows).await?),
+            OutcomeResult::Affected { rows, .. } => Said::Count(rows),
+            OutcomeResult::Done { message } => Said::Message(message),
+        });
+    }
+    Ok(said)
 }
 
 /// The names in a directory, in order.

@@ -2,6 +2,7 @@
 //! reading as it does in the server.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod as_user;
 mod checks;
 mod compaction;
 mod db;
@@ -12,6 +13,7 @@ mod model;
 mod pruning;
 mod receipts;
 mod requirements;
+mod roles;
 mod scale;
 mod schema;
 mod tiers;

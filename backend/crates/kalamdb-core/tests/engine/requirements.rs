@@ -613,7 +613,7 @@ async fn fr_079_deleted_rows_are_hidden_from_every_kind_of_query() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fr_080_an_import_cannot_set_system_columns() {
     let db = table().await;
-    let import = db.engine.import(&Db::root(), "app.t").await.unwrap();
+    let import = db.import(Db::root(), None, "app.t").await.unwrap();
     for column in ["_id", "_updated", "_deleted"] {
         let values: arrow::array::ArrayRef = std::sync::Arc::new(arrow::array::Int64Array::from(vec![1]));
         let rows = arrow::array::RecordBatch::try_from_iter([("id", values.clone()), (column, values)]).unwrap();

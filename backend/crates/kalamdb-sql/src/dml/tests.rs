@@ -1,6 +1,6 @@
 use super::*;
 use crate::Statement;
-use crate::tests::{name, one, refused, refuses};
+use crate::tests::{name, one, refuses};
 
 fn inserted(sql: &str) -> Insert {
     match one(sql) {
@@ -246,16 +246,4 @@ fn clauses_of_delete_that_are_not_implemented_are_named() {
         ("DELETE FROM t AS OF TIMESTAMP '2020-01-01' WHERE a = 1", "AS OF is not implemented"),
         ("DELETE FROM t WHERE CURRENT OF c", "WHERE CURRENT OF is not implemented"),
     ]);
-}
-
-#[test]
-fn as_user_is_named_and_not_taken_for_an_alias() {
-    for sql in [
-        "INSERT INTO t AS USER 'u' (a) VALUES (1)",
-        "UPDATE t AS USER 'u' SET a = 1",
-        "DELETE FROM t as user 'u' WHERE a = 1",
-        "DELETE FROM t AS USER $1",
-    ] {
-        assert!(refused(sql).starts_with("AS USER is not implemented"), "{sql}: {}", refused(sql));
-    }
 }

@@ -88,12 +88,10 @@ fn of_is_a_name_where_no_version_follows() {
 }
 
 #[test]
-fn as_user_is_named_everywhere() {
-    refuses(&[
-        ("EXECUTE AS USER 'u' (SELECT 1)", "AS USER is not implemented"),
-        ("execute as user u (SELECT 1)", "EXECUTE AS USER is not implemented"),
-        ("SELECT * FROM t AS USER 'u'", "AS USER is not implemented"),
-    ]);
+fn no_name_holds_the_marks_of_the_tree() {
+    for sql in ["SELECT * FROM \"t\u{1f}--d\"", "SELECT * FROM a.\"t\u{1e}\"", "UPDATE \"t\u{1f}\" SET a = 1"] {
+        refuses(&[(sql, "control characters")]);
+    }
 }
 
 #[test]

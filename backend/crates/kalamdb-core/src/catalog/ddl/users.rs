@@ -3,6 +3,7 @@
 //! An account can be made, changed and dropped by whoever has at least its role, before and after: a `dba` deals
 //! with accounts up to `dba`.
 
+use kalamdb_auth::policy::{Right, Verdict, decide};
 use kalamdb_commons::error::{Error, Result};
 use kalamdb_commons::ids::UserId;
 use kalamdb_commons::schema::Role;
@@ -102,7 +103,7 @@ fn require_user(catalog: &Catalog, name: &str) -> Result<User> {
 }
 
 fn require_role(context: &DdlContext, role: Role, subject: &UserId) -> Result<()> {
-    if context.actor.role < role {
+    if decide(context.actor.role, Right::Account(role)) != Verdict::Allowed {
         return Err(Error::permission_denied(format!(
             "user '{subject}' has or gets the role {}, which is above yours ({})",
             role.as_str(),
