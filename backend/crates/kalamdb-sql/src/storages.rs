@@ -79,6 +79,7 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect("TYPE")?;
     let _ = cursor.accept_token(&Token::Eq);
     let kind = storage_type(cursor)?;
+    let _ = cursor.accept_token(&Token::Comma);
     let options = options(cursor, |_| true)?;
     options.check(kind)?;
     Ok(Statement::CreateStorage(CreateStorage { id, kind, options, if_not_exists }))
