@@ -117,7 +117,7 @@ const QUICK: Sizes = Sizes {
 /// A part of the run: its name, and what it does.
 type Section = (&'static str, fn(&Sizes, &mut Report) -> Result<()>);
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("ids", writes::ids),
     ("writes", writes::measure),
     ("cold", cold::measure),

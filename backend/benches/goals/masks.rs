@@ -4,13 +4,13 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::array::BooleanArray;
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
+use kalamdb_commons::clock::Stopwatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
@@ -53,7 +53,7 @@ fn live(rows: usize, one_of: usize, scattered: bool) -> BooleanBuffer {
 
 /// Reads the file and returns the time, in ms; the rows must be as many as live.
 fn read(file: &Bytes, live: &BooleanBuffer, way: Way) -> Result<f64> {
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     let mut builder = ParquetRecordBatchReaderBuilder::try_new(file.clone())?.with_batch_size(BATCH_ROWS);
     let columns = ProjectionMask::leaves(builder.parquet_schema(), COLUMNS);
     builder = builder.with_projection(columns);
