@@ -13,7 +13,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column as ColumnName, ScalarValue};
-use datafusion::physical_expr::expressions::{CastExpr, TryCastExpr};
+use datafusion::physical_expr::expressions::{CastExpr, NegativeExpr, TryCastExpr};
 use datafusion::physical_expr::utils::{Guarantee, LiteralGuarantee};
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
@@ -150,8 +150,8 @@ pub(super) fn breaks_order(target: &DataType) -> bool {
     matches!(target, Boolean | Time32(_) | Time64(_) | Binary | BinaryView | LargeBinary | FixedSizeBinary(_))
 }
 
-/// Whether all casts of an expression keep the order of what they cast, so that the ends of a range stay its ends.
-/// DataFusion takes that for granted.
+/// Whether all casts of an expression keep the order of what they cast, so that the ends of a range stay its ends, and
+/// nothing is negated, which the least number of a type does not survive. DataFusion takes both for granted.
 pub(super) fn keeps_order(expr: &Arc<dyn PhysicalExpr>) -> bool {
     let mut sound = true;
     let target = |node: &Arc<dyn PhysicalExpr>| {
@@ -159,6 +159,7 @@ pub(super) fn keeps_order(expr: &Arc<dyn PhysicalExpr>) -> bool {
         cast.or_else(|| node.downcast_ref::<TryCastExpr>().map(|cast| cast.cast_type().clone()))
     };
     let visited = expr.apply(|node| {
+        sound &= node.downcast_ref::<NegativeExpr>().is_none();
         sound &= !target(node).is_some_and(|target| breaks_order(&target));
         Ok(if sound { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });

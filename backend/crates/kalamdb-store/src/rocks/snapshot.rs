@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rocksdb::{AsColumnFamilyRef, ColumnFamily, DB, DEFAULT_COLUMN_FAMILY_NAME, ReadOptions};
 use tokio::sync::Notify;
 
@@ -34,6 +34,8 @@ self_cell::self_cell!(
 pub(super) struct Snapshots {
     register: Mutex<Register>,
     released: Notify,
+    /// The same for [`Snapshots::revoke`], which waits on a blocking thread.
+    gone: Condvar,
 }
 
 #[derive(Default)]
@@ -94,6 +96,11 @@ impl Snapshots {
         for snapshot in held {
             *snapshot.view.write() = None;
         }
+        // One that is being dropped right now cannot be had any more, and may still refer to the database.
+        let mut register = self.register.lock();
+        while register.held.values().any(|snapshot| snapshot.strong_count() == 0) {
+            self.gone.wait(&mut register);
+        }
     }
 }
 
@@ -101,6 +108,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         *self.view.get_mut() = None;
         self.snapshots.register.lock().held.remove(&self.number);
+        self.snapshots.gone.notify_all();
         self.snapshots.released.notify_waiters();
     }
 }
