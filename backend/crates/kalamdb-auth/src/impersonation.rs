@@ -5,7 +5,7 @@
 //! not act for others learns nothing about whom they named.
 
 use kalamdb_commons::schema::{Actor, Role};
-use kalamdb_commons::{Error, Result};
+use kalamdb_commons::{Error, ErrorKind, Result};
 
 /// Said to a `user` who names somebody else.
 pub const NOT_ALLOWED: &str = "Permission denied: AS USER requires service/admin role";
@@ -15,6 +15,11 @@ pub const ABOVE: &str = "Permission denied: the AS USER subject has a role above
 pub const INVALID_SUBJECT: &str = "Invalid user_id for AS USER operation";
 /// Said when a statement with AS USER names a SHARED table.
 pub const NOT_ON_SHARED: &str = "AS USER clause not supported for Shared tables";
+
+/// Whether an error is one of these, or any other refusal, rather than a failure.
+pub fn is_refusal(error: &Error) -> bool {
+    error.kind() == ErrorKind::PermissionDenied || [INVALID_SUBJECT, NOT_ON_SHARED].contains(&error.message())
+}
 
 /// Decides whether `actor` may act as the account that they call `named`; `account` is it, if it exists and is active.
 ///

@@ -14,12 +14,14 @@
 //! | [`sessions`] | what grows from one login: rotation of refresh tokens, and its end |
 //! | [`impersonation`] | who may act on whose behalf |
 //! | [`policy`] | which role has which right |
+//! | [`seal`] | keyed seals, for the audit log |
 //! | [`throttle`] | failed logins per user, address and minute |
 
 pub mod impersonation;
 pub mod password_rules;
 pub mod passwords;
 pub mod policy;
+pub mod seal;
 pub mod sealing;
 pub mod sessions;
 pub mod throttle;

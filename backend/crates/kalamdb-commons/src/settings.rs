@@ -257,6 +257,19 @@ section! {
 }
 
 section! {
+    /// `[audit]`: who did what on whose behalf.
+    AuditSettings {
+        /// How long entries are kept, in days; 0 keeps them for good. Longer takes more space.
+        retention_days: u64 = 365,
+        /// Refusals of one account that are logged one by one in a minute; more are counted and logged as one entry.
+        refusals_per_minute_max: u32 = 60,
+        /// The key that entries are sealed with, at least 32 bytes; empty for one that is made at the first start, in the
+        /// file `audit.key` of the data directory. Entries from before a change of it can no longer be verified.
+        key: String = String::new(),
+    }
+}
+
+section! {
     /// `[jobs]`: work in the background.
     JobSettings {
         /// Jobs running at once.
@@ -321,6 +334,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// `[auth]`.
     pub auth: AuthSettings,
+    /// `[audit]`.
+    pub audit: AuditSettings,
     /// `[jobs]`.
     pub jobs: JobSettings,
     /// `[clock]`.
@@ -343,6 +358,7 @@ impl Settings {
         ("manifest_cache", ManifestCacheSettings::KEYS),
         ("limits", LimitSettings::KEYS),
         ("auth", AuthSettings::KEYS),
+        ("audit", AuditSettings::KEYS),
         ("jobs", JobSettings::KEYS),
         ("clock", ClockSettings::KEYS),
         ("logging", LoggingSettings::KEYS),
@@ -350,6 +366,11 @@ impl Settings {
     ];
 
     /// Keys whose values are never shown.
-    pub const SECRETS: &'static [&'static str] =
-        &["auth.root_password", "auth.token_secret", "storage.s3_secret_access_key", "storage.secrets_key"];
+    pub const SECRETS: &'static [&'static str] = &[
+        "audit.key",
+        "auth.root_password",
+        "auth.token_secret",
+        "storage.s3_secret_access_key",
+        "storage.secrets_key",
+    ];
 }

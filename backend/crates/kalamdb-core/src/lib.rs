@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`access`] | which right a statement or an object needs, who sees what |
+//! | [`audit`] | who did what on whose behalf: entries, their seals, verification |
 //! | [`api`], [`stats`] | what the server says to the engine and hears back |
 //! | [`engine`] | opening, closing, requests, accounts, schema changes, upkeep |
 //! | [`catalog`], [`system`], [`functions`] | what exists; what the server shows of itself; functions of our own |
@@ -21,6 +22,7 @@
 
 pub mod access;
 pub mod api;
+pub(crate) mod audit;
 pub mod catalog;
 pub(crate) mod commit;
 pub(crate) mod compaction;

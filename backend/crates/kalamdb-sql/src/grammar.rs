@@ -68,6 +68,11 @@ fn begin(cursor: &mut Cursor<'_>) -> Result<Statement> {
         }
         "CHECK" => admin::check(cursor)?,
         "KILL" => admin::kill(cursor)?,
+        "VERIFY" => {
+            cursor.call("VERIFY AUDIT");
+            cursor.expect("AUDIT")?;
+            Statement::VerifyAudit
+        }
         _ => return Err(unknown),
     })
 }

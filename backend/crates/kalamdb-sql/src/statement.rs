@@ -188,6 +188,8 @@ pub enum Statement {
         /// Try large files and lost races too.
         extended: bool,
     },
+    /// VERIFY AUDIT.
+    VerifyAudit,
     /// KILL JOB.
     KillJob {
         /// The job, such as `FL-7f3a...`.

@@ -8,6 +8,7 @@ use kalamdb_commons::ids::{CommitTime, Incarnation, RowId, SchemaVersion};
 use kalamdb_store::keys::ChangeKind;
 
 use super::locks::Held;
+use crate::audit::Entry;
 use crate::partition::Partition;
 
 /// A value of a unique key, in its canonical bytes.
@@ -66,6 +67,26 @@ pub(crate) struct PlannedWith {
     pub(crate) version: SchemaVersion,
 }
 
+/// What rides in a commit beside rows.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Riders {
+    /// System records: idempotency.
+    pub(crate) records: Vec<(Bytes, Bytes)>,
+    /// Entries of the audit log. They get their numbers and seals when it is sure that they are committed.
+    pub(crate) audit: Vec<Entry>,
+}
+
+impl Riders {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.audit.is_empty()
+    }
+
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.records.extend(more.records);
+        self.audit.extend(more.audit);
+    }
+}
+
 /// A statement's or a transaction's writes: all of them or none.
 #[derive(Debug, Default)]
 pub(crate) struct Write {
@@ -73,8 +94,8 @@ pub(crate) struct Write {
     pub(crate) planned_with: Vec<PlannedWith>,
     /// The versions, each row at most once.
     pub(crate) changes: Vec<Change>,
-    /// System records in the same commit: idempotency.
-    pub(crate) records: Vec<(Bytes, Bytes)>,
+    /// What goes along in the same commit.
+    pub(crate) riders: Riders,
     /// The statement's locks. They travel with the write, so that they are held until it is published even if whoever
     /// waits for it goes away.
     pub(crate) held: Vec<Held>,

@@ -11,10 +11,11 @@ use kalamdb_store::keys::{self, ChangeEntry, UniqueEntry};
 use kalamdb_store::{Batch, rows};
 use tokio::sync::oneshot;
 
-use super::change::{Change, Receipt, Refusal, Write};
+use super::change::{Change, Receipt, Refusal, Riders, Write};
 use super::locks::Held;
 use super::readers::Published;
 use super::{Removal, SchemaChange, Verified};
+use crate::audit::chain::Chain;
 use crate::catalog::Catalog;
 use crate::partition::Partition;
 use crate::partition::overlay::Kill;
@@ -45,6 +46,7 @@ pub(crate) struct Group {
     catalog: Arc<Catalog>,
     edits_catalog: bool,
     ceilings: Option<Ceilings>,
+    chain: Chain,
     /// Current rows as this group leaves them: a row may change several times in one group.
     latest: HashMap<(PartitionId, RowId), Bytes>,
     touched: HashMap<PartitionId, (Arc<Partition>, Effects)>,
@@ -56,13 +58,14 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(base: Arc<Published>) -> Self {
+    pub(crate) fn new(base: Arc<Published>, chain: Chain) -> Self {
         Self {
             batch: Batch::default(),
             through: base.through,
             catalog: base.catalog.clone(),
             edits_catalog: false,
             ceilings: None,
+            chain,
             latest: HashMap::new(),
             touched: HashMap::new(),
             writes: Vec::new(),
@@ -95,6 +98,11 @@ impl Group {
 
     pub(crate) fn partitions(&self) -> impl Iterator<Item = Arc<Partition>> {
         self.touched.values().map(|(partition, _)| partition.clone())
+    }
+
+    /// The end of the audit log behind this group.
+    pub(crate) fn chain(&self) -> &Chain {
+        &self.chain
     }
 
     pub(crate) fn take_batch(&mut self) -> Batch {
@@ -131,9 +139,7 @@ impl Group {
             0 => self.through,
             n => system.next_updated(n as u64)?,
         };
-        for (key, value) in write.records {
-            self.batch.put(key, value);
-        }
+        self.put_riders(write.riders)?;
         self.held.extend(write.held);
         self.changes += write.changes.len();
         // Keys are freed before any is taken: rows of one statement may exchange them.
@@ -259,7 +265,8 @@ impl Group {
             return;
         }
         self.edits_catalog = true;
-        self.stage_records(change.edit.puts, change.edit.deletes, done);
+        let riders = Riders { records: change.edit.puts, audit: change.audit };
+        self.stage_records(riders, change.edit.deletes, done);
     }
 
     fn has_commits_since(&self, verified: &Verified, partitions: &Partitions) -> bool {
@@ -272,15 +279,31 @@ impl Group {
                 .any(|partition| partition.hot().last > verified.at)
     }
 
-    /// Adds system records.
-    pub(crate) fn stage_records(&mut self, puts: Vec<(Bytes, Bytes)>, deletes: Vec<Bytes>, done: Done<()>) {
-        for (key, value) in puts {
-            self.batch.put(key, value);
+    /// Adds system records and entries of the audit log.
+    pub(crate) fn stage_records(&mut self, riders: Riders, deletes: Vec<Bytes>, done: Done<()>) {
+        if let Err(error) = self.put_riders(riders) {
+            drop(done.send(Err(error.into())));
+            return;
         }
         for key in deletes {
             self.batch.delete(key);
         }
         self.others.push(done);
+    }
+
+    fn put_riders(&mut self, riders: Riders) -> Result<()> {
+        if !riders.audit.is_empty() {
+            let mut chain = self.chain.clone();
+            let entries = riders.audit.iter().map(|entry| chain.append(entry)).collect::<Result<Vec<_>>>()?;
+            for (key, value) in entries.into_iter().chain([chain.head_record()]) {
+                self.batch.put(key, value);
+            }
+            self.chain = chain;
+        }
+        for (key, value) in riders.records {
+            self.batch.put(key, value);
+        }
+        Ok(())
     }
 
     /// Adds the removal of hot entries, of those that are still garbage in the newest state. A removal is alone in

@@ -36,10 +36,12 @@ use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_store::ShardStore;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use change::{Change, KeyValue, PlannedWith, Receipt, Refusal, Seen, Write};
+pub(crate) use change::{Change, KeyValue, PlannedWith, Receipt, Refusal, Riders, Seen, Write};
 use group::Group;
 use readers::{Published, Readers};
 
+use crate::audit::Entry;
+use crate::audit::chain::Chain;
 use crate::catalog::{self, CatalogEdit};
 use crate::partition::Partition;
 use crate::partition::registry::Partitions;
@@ -67,6 +69,8 @@ pub(crate) struct SchemaChange {
     pub(crate) verified: Option<Verified>,
     /// Rows that belong to it: CREATE TABLE ... AS SELECT.
     pub(crate) rows: Option<Write>,
+    /// Its entries in the audit log.
+    pub(crate) audit: Vec<Entry>,
 }
 
 /// Facts about the rows of some tables, found true at a moment. A commit to one of them since then refuses the edit.
@@ -83,7 +87,7 @@ enum Work {
     Write(Write, oneshot::Sender<Result<Receipt, Refusal>>),
     Catalog(Box<SchemaChange>, oneshot::Sender<Result<(), Refusal>>),
     Records {
-        puts: Vec<(Bytes, Bytes)>,
+        riders: Riders,
         deletes: Vec<Bytes>,
         done: oneshot::Sender<Result<(), Refusal>>,
     },
@@ -109,6 +113,7 @@ impl Committer {
         system: Arc<SystemColumns>,
         partitions: Arc<Partitions>,
         settings: &HotSettings,
+        chain: Chain,
     ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
         let (queue, work) = mpsc::channel(settings.commit_queue_max);
         let committer =
@@ -121,6 +126,7 @@ impl Committer {
             work,
             changes_max: settings.group_changes_max,
             suspects: Suspects::default(),
+            chain,
         };
         (committer, tokio::spawn(task.run()))
     }
@@ -139,7 +145,12 @@ impl Committer {
 
     /// Writes system records.
     pub(crate) async fn records(&self, puts: Vec<(Bytes, Bytes)>, deletes: Vec<Bytes>) -> Result<()> {
-        self.submit(|done| Work::Records { puts, deletes, done }).await.map_err(into_error)
+        self.ride(Riders { records: puts, audit: Vec::new() }, deletes).await
+    }
+
+    /// Writes system records and entries of the audit log.
+    pub(crate) async fn ride(&self, riders: Riders, deletes: Vec<Bytes>) -> Result<()> {
+        self.submit(|done| Work::Records { riders, deletes, done }).await.map_err(into_error)
     }
 
     /// Removes hot entries that are garbage at a published watermark.
@@ -202,6 +213,8 @@ struct Task {
     work: mpsc::Receiver<Work>,
     changes_max: usize,
     suspects: Suspects,
+    /// The end of the audit log as it is committed.
+    chain: Chain,
 }
 
 impl Task {
@@ -220,7 +233,7 @@ impl Task {
                 refuse(first, || still_closed(&error));
                 continue;
             }
-            let mut group = Group::new(self.readers.newest());
+            let mut group = Group::new(self.readers.newest(), self.chain.clone());
             if let Err(error) = self.ceilings(&mut group).await {
                 tracing::error!(%error, "the durable ceilings could not be raised");
                 refuse(first, || Error::overloaded(format!("the disk does not take writes now: {error}")));
@@ -271,9 +284,9 @@ impl Task {
             Work::Catalog(change, done) => {
                 group.stage_catalog(*change, &self.partitions, &self.system, done).await;
             }
-            Work::Records { puts, deletes, done } => group.stage_records(puts, deletes, done),
+            Work::Records { riders, deletes, done } => group.stage_records(riders, deletes, done),
             Work::Remove(removal, done) => group.stage_removal(removal, done).await,
-            Work::Reserve(done) => group.stage_records(Vec::new(), Vec::new(), done),
+            Work::Reserve(done) => group.stage_records(Riders::default(), Vec::new(), done),
         }
     }
 
@@ -304,6 +317,7 @@ impl Task {
         if let Some(ceilings) = group.ceilings() {
             self.system.reserved(ceilings);
         }
+        self.chain = group.chain().clone();
         let through = group.through();
         // IMPORTANT: overlays before publication: a reader at the new U must find every kill up to it.
         group.apply_to_partitions();
@@ -324,6 +338,8 @@ impl Task {
         for partition in &self.suspects.partitions {
             partition.recover_hot(snapshot.as_ref()).await?;
         }
+        // The group's entries are there with the group, or not at all.
+        self.chain = self.chain.again(snapshot.as_ref()).await?;
         let newest = self.readers.newest();
         let catalog = if self.suspects.catalog {
             Arc::new(catalog::load(snapshot.as_ref()).await?)

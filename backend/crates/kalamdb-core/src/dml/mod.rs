@@ -35,7 +35,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use kalamdb_commons::ids::{CommitTime, NamespaceId, RowId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, ErrorKind, Result};
@@ -46,9 +45,9 @@ use returning::Returning;
 
 use crate::access::Access;
 use crate::api::Verb;
-use crate::commit::Refusal;
 use crate::commit::locks::{Held, LockName, Locks};
 use crate::commit::readers::ReadPoint;
+use crate::commit::{Refusal, Riders};
 use crate::query::StatementScope;
 
 /// How often a statement is evaluated again because rows changed under it.
@@ -104,6 +103,15 @@ pub(crate) struct Affected {
     pub(crate) returning: Option<RecordBatch>,
 }
 
+/// What goes along with a statement's commit.
+pub(crate) trait Alongside {
+    /// The riders of a commit that is handed in now and affects so many rows.
+    fn riders(&mut self, rows: u64) -> Result<Riders>;
+
+    /// That commit did not take place.
+    fn refused(&mut self);
+}
+
 /// A statement evaluated at one moment.
 struct Evaluated {
     table: Arc<Table>,
@@ -136,17 +144,13 @@ impl Fresh {
     }
 }
 
-/// System records that a commit carries besides its rows.
-pub(crate) type Records = Vec<(Bytes, Bytes)>;
-
 /// Runs a statement by itself: when it returns, its writes are durable and visible, or there are none.
 ///
-/// `at` gives the scope at a new read point each time; `records` are written in the same commit, made from the
-/// number of rows affected.
+/// `at` gives the scope at a new read point each time; `along` adds what goes along in the same commit.
 pub(crate) async fn run(
     at: impl Fn() -> StatementScope,
     statement: &Dml,
-    records: impl Fn(u64) -> Result<Records>,
+    along: &mut (impl Alongside + Send),
 ) -> Result<Affected> {
     let mut fresh = Fresh::default();
     let mut rows_to_lock: Vec<LockName> = Vec::new();
@@ -181,15 +185,17 @@ pub(crate) async fn run(
         check_claims(&at(), &evaluated.prepared).await?;
         let replaced = evaluated.prepared.row_locks();
         let mut writes = std::mem::take(&mut evaluated.prepared.writes);
-        for (key, value) in records(evaluated.ids.len() as u64)? {
-            writes.record(key, value);
-        }
+        writes.ride(along.riders(evaluated.ids.len() as u64)?);
         if writes.is_empty() {
             return Ok(unwritten);
         }
         scope.engine.check_hot_limit()?;
         let held = [held_rows, held_keys, late_keys].into_iter().flatten().collect();
-        match scope.engine.committer().write(writes.into_write(held)).await {
+        let outcome = scope.engine.committer().write(writes.into_write(held)).await;
+        if outcome.is_err() {
+            along.refused();
+        }
+        match outcome {
             Ok(receipt) => return evaluated.affected(&scope, receipt.first, deletes),
             Err(Refusal::RowsChanged) => rows_to_lock = replaced,
             Err(Refusal::SchemaChanged) => fresh = Fresh::default(),
@@ -305,7 +311,7 @@ impl Transaction {
     }
 
     /// Commits. `at` gives the scope at a new read point, which is entered after the locks are held.
-    pub(crate) async fn commit(self, at: impl Fn() -> StatementScope, records: Records) -> Result<()> {
+    pub(crate) async fn commit(self, at: impl Fn() -> StatementScope, riders: Riders) -> Result<()> {
         let locks = at().engine.locks().clone();
         let mut names = self.prepared.row_locks();
         names.extend(self.prepared.key_locks());
@@ -317,9 +323,7 @@ impl Transaction {
             _ => error,
         })?;
         let mut writes = self.prepared.writes;
-        for (key, value) in records {
-            writes.record(key, value);
-        }
+        writes.ride(riders);
         if writes.is_empty() {
             return Ok(());
         }

@@ -6,13 +6,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kalamdb_commons::ids::{PartitionId, RowId};
 use kalamdb_commons::settings::LimitSettings;
 use kalamdb_commons::{Error, Result};
 
 use crate::commit::locks::Held;
-use crate::commit::{Change, KeyValue, PlannedWith, Write};
+use crate::commit::{Change, KeyValue, PlannedWith, Riders, Write};
 use crate::partition::Partition;
 
 /// The writes to one partition.
@@ -47,7 +46,7 @@ pub(crate) struct WriteSet {
     planned_with: HashSet<PlannedWith>,
     partitions: HashMap<PartitionId, PartitionWrites>,
     order: Vec<(PartitionId, RowId)>,
-    records: Vec<(Bytes, Bytes)>,
+    riders: Riders,
     bytes: usize,
 }
 
@@ -59,12 +58,12 @@ impl WriteSet {
 
     /// Whether nothing is written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.order.is_empty() && self.records.is_empty()
+        self.order.is_empty() && self.riders.is_empty()
     }
 
-    /// Adds a system record to the commit.
-    pub(crate) fn record(&mut self, key: Bytes, value: Bytes) {
-        self.records.push((key, value));
+    /// Adds what goes along in the commit.
+    pub(crate) fn ride(&mut self, riders: Riders) {
+        self.riders.extend(riders);
     }
 
     /// Remembers the schema that the writes were planned with.
@@ -112,7 +111,7 @@ impl WriteSet {
     /// Takes over another set's changes, as a statement that ended well does to its transaction.
     pub(crate) fn absorb(&mut self, other: Self, limits: &LimitSettings) -> Result<()> {
         self.planned_with.extend(other.planned_with);
-        self.records.extend(other.records);
+        self.riders.extend(other.riders);
         let mut partitions = other.partitions;
         for (partition, row) in other.order {
             if let Some(change) = partitions.get_mut(&partition).and_then(|writes| writes.rows.remove(&row)) {
@@ -135,7 +134,7 @@ impl WriteSet {
             .into_iter()
             .filter_map(|(partition, row)| partitions.get_mut(&partition)?.rows.remove(&row))
             .collect();
-        Write { planned_with: self.planned_with.into_iter().collect(), changes, records: self.records, held }
+        Write { planned_with: self.planned_with.into_iter().collect(), changes, riders: self.riders, held }
     }
 }
 

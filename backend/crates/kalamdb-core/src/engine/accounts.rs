@@ -147,7 +147,7 @@ impl Accounts {
         });
         let options = serde_json::Map::new();
         draft.put_namespace(Namespace { id: NamespaceId::new(DEFAULT_NAMESPACE)?, options, created_at_ms: now_ms });
-        let change = SchemaChange { edit: draft.finish("first start"), verified: None, rows: None };
+        let change = SchemaChange { edit: draft.finish("first start"), verified: None, rows: None, audit: Vec::new() };
         committer.change_schema(change).await.map_err(|refusal| match refusal {
             Refusal::Failed(error) => error,
             _ => Error::internal("the catalog changed while the server was starting"),
@@ -244,7 +244,11 @@ impl Engine {
         loop {
             let Some(edit) = plan(&self.catalog())? else { return Ok(None) };
             let next = edit.next.clone();
-            match self.committer.change_schema(SchemaChange { edit, verified: None, rows: None }).await {
+            match self
+                .committer
+                .change_schema(SchemaChange { edit, verified: None, rows: None, audit: Vec::new() })
+                .await
+            {
                 Ok(()) => {
                     self.accounts.note_revocation();
                     return Ok(Some(next));

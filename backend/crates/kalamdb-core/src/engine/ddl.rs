@@ -22,6 +22,7 @@ use kalamdb_store::rows::convert::convert;
 use super::Engine;
 use super::accounts::{ROOT, password_rules};
 use crate::api::Param;
+use crate::audit::trail::Trail;
 use crate::catalog::ddl::{self, Planned};
 use crate::catalog::{CatalogEdit, DataCheck, DdlContext, ExpressionRole, NewExpression};
 use crate::commit::{Refusal, SchemaChange, Verified, Write};
@@ -43,6 +44,7 @@ impl Engine {
         scope: &StatementScope,
         mut statement: Statement,
         params: &[Param],
+        trail: &mut Option<Trail>,
     ) -> Result<String> {
         if ddl::is_about_storage(&statement) {
             return self.change_storage(statement).await;
@@ -62,8 +64,10 @@ impl Engine {
             let verified = self.verify_data(&scope, &edit).await?;
             let rows = self.rows_of(&scope, &statement, &edit).await?;
             let (message, dropped) = (edit.message.clone(), edit.dropped.clone());
-            match self.committer().change_schema(SchemaChange { edit, verified, rows }).await {
+            let audit = trail.as_mut().and_then(|trail| trail.hand_in(None)).into_iter().collect();
+            match self.committer().change_schema(SchemaChange { edit, verified, rows, audit }).await {
                 Ok(()) => {
+                    trail.take().into_iter().for_each(Trail::settle);
                     if matches!(statement, Statement::AlterUser { .. } | Statement::DropUser { .. }) {
                         self.accounts().note_revocation();
                     }
@@ -72,8 +76,12 @@ impl Engine {
                     }
                     return Ok(message);
                 }
-                Err(Refusal::RowsChanged | Refusal::SchemaChanged) => {}
-                Err(Refusal::Failed(error)) => return Err(error),
+                Err(refusal) => {
+                    trail.iter_mut().for_each(Trail::take_back);
+                    if let Refusal::Failed(error) = refusal {
+                        return Err(error);
+                    }
+                }
             }
         }
         Err(Error::overloaded("the table changes faster than its rows can be checked; try again when it is quieter"))

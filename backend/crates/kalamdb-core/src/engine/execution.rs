@@ -13,21 +13,25 @@ use kalamdb_auth::policy::{self, Right};
 use kalamdb_commons::ids::NamespaceId;
 use kalamdb_commons::schema::{Actor, Table};
 use kalamdb_commons::types::SchemaRef;
-use kalamdb_commons::{Error, Result};
+use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_sql::ast::{Query, SetExpr};
 use kalamdb_sql::{Parsed, Statement, Subject};
 
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
 use super::idempotency::Progress;
-use crate::access::{Access, require_statement, sees_namespace};
+use crate::access::{Access, is_audited, require_statement, sees_namespace};
 use crate::api::{ColumnFlags, Outcome, OutcomeResult, Param, Rows, SqlRequest, Verb};
+use crate::audit::trail::Trail;
+use crate::audit::{Entry, Origin, describe};
 use crate::catalog::ddl::is_ddl;
+use crate::commit::Riders;
 use crate::commit::readers::ReadPoint;
-use crate::dml::{self, Affected, Dml, Transaction};
+use crate::dml::{self, Affected, Alongside, Dml, Transaction};
 use crate::query::scope::Caller;
 use crate::query::{self, StatementScope, arrow_error};
 use crate::stats::StatementStats;
+use crate::system::verified;
 
 /// A request being carried out.
 pub struct Execution {
@@ -39,6 +43,30 @@ pub struct Execution {
     statements: VecDeque<Parsed>,
     transaction: Option<Transaction>,
     progress: Option<Progress>,
+    stats: Arc<StatementStats>,
+    /// What the statement that runs leaves in the audit log.
+    trail: Option<Trail>,
+    /// The same of statements in the open transaction.
+    waiting: Vec<Trail>,
+}
+
+/// What goes along with the writes of one statement.
+struct Along<'a> {
+    verb: Verb,
+    progress: Option<&'a Progress>,
+    trail: Option<Trail>,
+}
+
+impl Alongside for Along<'_> {
+    fn riders(&mut self, rows: u64) -> Result<Riders> {
+        let records = self.progress.map_or(Ok(Vec::new()), |progress| progress.records_after(self.verb, rows))?;
+        let audit = self.trail.as_mut().and_then(|trail| trail.hand_in(Some(rows)));
+        Ok(Riders { records, audit: audit.into_iter().collect() })
+    }
+
+    fn refused(&mut self) {
+        self.trail.iter_mut().for_each(Trail::take_back);
+    }
 }
 
 impl Engine {
@@ -76,6 +104,9 @@ impl Engine {
             statements: statements.into(),
             transaction: None,
             progress,
+            stats: Arc::default(),
+            trail: None,
+            waiting: Vec::new(),
         })
     }
 }
@@ -86,58 +117,135 @@ impl Execution {
         self.statements.len()
     }
 
+    /// What the statement that ran last has cost so far, a failed one too.
+    pub fn stats(&self) -> &Arc<StatementStats> {
+        &self.stats
+    }
+
     /// Runs the next statement; `None` when all have been run. A stream in the outcome before must have been
     /// consumed or dropped.
     pub async fn next(&mut self) -> Option<Result<Outcome>> {
-        let Some(parsed) = self.statements.pop_front() else {
-            return self.transaction.take().map(|_| {
+        let outcome = match self.statements.pop_front() {
+            Some(parsed) => self.carry_out(parsed).await,
+            None => {
+                self.transaction.as_ref()?;
                 Err(Error::invalid_sql("the transaction was still open at the end of the request; it was rolled back"))
-            });
+            }
         };
-        let seconds = self.engine.settings().limits.statement_timeout_seconds;
-        self.caller = match self.caller_of(&parsed) {
+        Some(match outcome {
+            Ok(result) => Ok(Outcome { result, as_user: self.subject().user.clone() }),
+            Err(error) => {
+                self.abandon().await;
+                Err(error)
+            }
+        })
+    }
+
+    /// Whatever is left is not run, and what an open transaction did is undone.
+    async fn abandon(&mut self) {
+        self.statements.clear();
+        self.transaction = None;
+        if let Err(error) = self.log_rolled_back().await {
+            tracing::error!(%error, "statements that were rolled back could not be logged");
+        }
+    }
+
+    /// Runs a statement, and has it in the audit log before it is answered, if it belongs there.
+    async fn carry_out(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
+        self.stats = Arc::new(StatementStats::begin());
+        let entry = self.entry_of(&parsed);
+        self.caller = match self.decide(&parsed) {
             Ok(caller) => caller,
-            Err(error) => return Some(Err(self.abandon(error))),
+            Err(error) => return Err(self.engine.audit_failure(entry, error).await),
         };
-        let outcome = match tokio::time::timeout(Duration::from_secs(seconds), self.run(parsed)).await {
+        self.trail = self.is_audited(&parsed).then(|| Trail::new(Arc::downgrade(&self.engine), entry.clone()));
+        match self.run_in_time(parsed).await {
+            Ok(result) => {
+                if let Some(entry) = self.trail.take().and_then(Trail::into_entry) {
+                    self.engine.audit(vec![entry]).await?;
+                }
+                Ok(result)
+            }
+            Err(error) => {
+                let is_trailed = self.trail.take().and_then(Trail::into_entry).is_some();
+                match is_trailed || error.kind() == ErrorKind::PermissionDenied {
+                    true => Err(self.engine.audit_failure(entry, error).await),
+                    false => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn run_in_time(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
+        let seconds = self.engine.settings().limits.statement_timeout_seconds;
+        match tokio::time::timeout(Duration::from_secs(seconds), self.run(parsed)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::timeout(format!(
                 "the statement ran longer than {seconds} s (limits.statement_timeout_seconds)"
             ))),
-        };
-        let outcome = outcome.map_err(|error| self.abandon(error));
-        Some(outcome.map(|result| Outcome { result, as_user: self.subject().user.clone() }))
+        }
     }
 
-    /// Whatever is left is not run.
-    fn abandon(&mut self, error: Error) -> Error {
-        self.statements.clear();
-        self.transaction = None;
-        error
-    }
-
-    /// Who a statement runs as. It is decided for each statement anew, and before anything that the statement names
-    /// is looked up.
-    fn caller_of(&self, parsed: &Parsed) -> Result<Caller> {
-        let actor = &self.request.actor;
-        let named = match (&self.request.as_user, &parsed.as_user) {
-            (None, None) => return Ok(Caller::own(actor)),
+    /// The user that AS USER names, around the request or in the statement.
+    fn named<'a>(&'a self, parsed: &'a Parsed) -> Result<Option<&'a str>> {
+        match (&self.request.as_user, &parsed.as_user) {
+            (None, None) => Ok(None),
             (Some(_), Some(_)) => {
-                return Err(Error::invalid_input(
-                    "the whole request runs AS USER; a statement of it cannot say it again",
-                ));
+                Err(Error::invalid_input("the whole request runs AS USER; a statement of it cannot say it again"))
             }
-            (Some(named), None) | (None, Some(Subject::Name(named))) => named,
+            (Some(named), None) | (None, Some(Subject::Name(named))) => Ok(Some(named)),
             (None, Some(Subject::Param(number))) => match self.request.params.get(number - 1) {
-                Some(Param::Text(named)) => named,
-                _ => {
-                    return Err(Error::invalid_parameter(format!(
-                        "${number} names a user in AS USER: it must be text"
-                    )));
-                }
+                Some(Param::Text(named)) => Ok(Some(named)),
+                _ => Err(Error::invalid_parameter(format!("${number} names a user in AS USER: it must be text"))),
             },
+        }
+    }
+
+    /// Who a statement runs as, if they may. It is decided for each statement anew, and before anything that the
+    /// statement names is looked up.
+    fn decide(&self, parsed: &Parsed) -> Result<Caller> {
+        let actor = &self.request.actor;
+        let caller = match self.named(parsed)? {
+            Some(named) => Caller::acting_as(actor, named, &self.engine.catalog())?,
+            None => Caller::own(actor),
         };
-        Caller::acting_as(actor, named, &self.engine.catalog())
+        require_statement(caller.subject.role, &parsed.statement)?;
+        if !parsed.all_users.is_empty() {
+            policy::require(caller.subject.role, Right::AllUsers)?;
+        }
+        Ok(caller)
+    }
+
+    /// What the audit log would say of a statement.
+    fn entry_of(&self, parsed: &Parsed) -> Entry {
+        let SqlRequest { actor, request_id, address, .. } = &self.request;
+        let origin = Origin { actor, request_id, address: address.as_deref() };
+        let named = self.named(parsed);
+        let is_own_query = matches!(named, Ok(None)) && parsed.all_users.is_empty();
+        let object = match &parsed.statement {
+            // It is not logged, so it need not be looked through.
+            Statement::Query(_) if is_own_query => String::new(),
+            _ => describe::object(parsed, &self.namespace),
+        };
+        let entry = Entry::new(&origin, self.engine.clock().now_ns(), describe::kind(&parsed.statement), object);
+        match named {
+            Ok(Some(named)) => entry.on_behalf_of(named),
+            Ok(None) => entry,
+            Err(_) => entry.on_behalf_of(""),
+        }
+    }
+
+    fn is_audited(&self, parsed: &Parsed) -> bool {
+        use Statement as S;
+        let is_about_the_request = matches!(parsed.statement, S::Begin | S::Commit | S::Rollback | S::Use { .. });
+        let crosses = self.caller.impersonator.is_some() || !parsed.all_users.is_empty();
+        !is_about_the_request && (crosses || is_audited(&parsed.statement))
+    }
+
+    /// Logs what an open transaction did and does not leave.
+    async fn log_rolled_back(&mut self) -> Result<()> {
+        let entries = self.waiting.drain(..).filter_map(Trail::into_rolled_back).collect();
+        self.engine.audit(entries).await
     }
 
     /// Who the statement that runs, runs as.
@@ -169,8 +277,7 @@ impl Execution {
     }
 
     async fn run(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
-        let stats = Arc::new(StatementStats::begin());
-        self.require_rights(&parsed)?;
+        let stats = self.stats.clone();
         if self.transaction.is_some() && !may_be_in_transaction(&parsed.statement) {
             return Err(Error::invalid_sql(
                 "only queries and INSERT, UPDATE and DELETE may stand between BEGIN and COMMIT",
@@ -186,7 +293,7 @@ impl Execution {
             Statement::Delete(delete) => self.write(Dml::Delete(delete), &stats).await,
             Statement::Begin => self.begin(),
             Statement::Commit => self.commit(&stats).await,
-            Statement::Rollback => self.rollback(),
+            Statement::Rollback => self.rollback().await,
             Statement::Use { namespace } => self.use_namespace(&namespace),
             Statement::Show(show) => {
                 let batch = self.engine.show(&self.scope(&stats), &show).await?;
@@ -208,6 +315,10 @@ impl Execution {
                 let batch = self.engine.check_table(&self.scope(&stats), &check).await?;
                 Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
             }
+            Statement::VerifyAudit => {
+                let report = self.engine.verify_audit().await?;
+                Ok(OutcomeResult::Rows(in_memory(verified(&report)?, &stats)))
+            }
             Statement::KillJob { job } => {
                 let message = self.engine.kill_job(&job).await?;
                 Ok(OutcomeResult::Done { message })
@@ -218,19 +329,12 @@ impl Execution {
             }
             statement if is_ddl(&statement) => {
                 let scope = self.scope(&stats);
-                let message = self.engine.change_schema(&scope, statement, &self.request.params).await?;
-                Ok(OutcomeResult::Done { message })
+                let mut trail = self.trail.take();
+                let done = self.engine.change_schema(&scope, statement, &self.request.params, &mut trail).await;
+                self.trail = trail;
+                done.map(|message| OutcomeResult::Done { message })
             }
             _ => Err(Error::internal("a statement that nothing carries out")),
-        }
-    }
-
-    /// What the statement alone decides, before anything that it names is looked up.
-    fn require_rights(&self, parsed: &Parsed) -> Result<()> {
-        require_statement(self.subject().role, &parsed.statement)?;
-        match parsed.all_users.is_empty() {
-            true => Ok(()),
-            false => policy::require(self.subject().role, Right::AllUsers),
         }
     }
 
@@ -281,6 +385,8 @@ impl Execution {
     async fn write(&mut self, statement: Dml, stats: &Arc<StatementStats>) -> Result<OutcomeResult> {
         let verb = statement.verb();
         if let Some(rows) = self.progress.as_mut().and_then(|progress| progress.already_done(verb)) {
+            // It is in the log with the commit that it was in.
+            self.trail.take().into_iter().for_each(Trail::settle);
             return Ok(OutcomeResult::Affected { verb, rows, returning: None, stats: stats.clone() });
         }
         let statement = self.with_constants(statement)?;
@@ -293,16 +399,25 @@ impl Execution {
                 if let Some(progress) = &mut self.progress {
                     progress.pending(verb, affected.rows);
                 }
+                if let Some(mut trail) = self.trail.take() {
+                    trail.wait_for_commit(affected.rows);
+                    self.waiting.push(trail);
+                }
                 affected
             }
             None => {
                 let readers = self.engine.committer().readers().clone();
+                let trail = self.trail.take();
                 let at = || self.scope_at(readers.enter(), stats);
-                let records = |rows| match &self.progress {
-                    Some(progress) => progress.records_after(verb, rows),
-                    None => Ok(Vec::new()),
-                };
-                let affected = dml::run(at, &statement, records).await?;
+                let mut along = Along { verb, progress: self.progress.as_ref(), trail };
+                let affected = dml::run(at, &statement, &mut along).await;
+                let trail = along.trail;
+                if affected.is_err() {
+                    self.trail = trail;
+                } else {
+                    trail.into_iter().for_each(Trail::settle);
+                }
+                let affected = affected?;
                 if let Some(progress) = &mut self.progress {
                     progress.done(verb, affected.rows);
                 }
@@ -348,21 +463,30 @@ impl Execution {
             Some(progress) => progress.records_at_commit()?,
             None => Vec::new(),
         };
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let audit = waiting.iter_mut().filter_map(|trail| trail.hand_in(None)).collect();
         let readers = self.engine.committer().readers().clone();
-        open.commit(|| self.scope_at(readers.enter(), stats), records).await?;
+        let riders = Riders { records, audit };
+        if let Err(error) = open.commit(|| self.scope_at(readers.enter(), stats), riders).await {
+            waiting.iter_mut().for_each(Trail::take_back);
+            self.waiting = waiting;
+            return Err(error);
+        }
+        waiting.into_iter().for_each(Trail::settle);
         if let Some(progress) = &mut self.progress {
             progress.committed();
         }
         Ok(OutcomeResult::Done { message: "Transaction committed".to_owned() })
     }
 
-    fn rollback(&mut self) -> Result<OutcomeResult> {
+    async fn rollback(&mut self) -> Result<OutcomeResult> {
         if self.transaction.take().is_none() {
             return Err(Error::invalid_sql("there is no open transaction to roll back"));
         }
         if let Some(progress) = &mut self.progress {
             progress.rolled_back();
         }
+        self.log_rolled_back().await?;
         Ok(OutcomeResult::Done { message: "Transaction rolled back".to_owned() })
     }
 

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::api::{IdempotencyKey, Replay, Verb};
-use crate::dml::Records;
 
 const KIND: &str = "idempotency";
 /// The longest key, in bytes.
@@ -99,7 +98,7 @@ impl Progress {
     }
 
     /// The record to commit with a write.
-    pub(crate) fn records_after(&self, verb: Verb, rows: u64) -> Result<Records> {
+    pub(crate) fn records_after(&self, verb: Verb, rows: u64) -> Result<Vec<(Bytes, Bytes)>> {
         let mut record = self.record.clone();
         record.done.push((verb_name(verb).to_owned(), rows));
         Ok(vec![(keys::system(KIND, &self.name), encode(&record)?)])
@@ -116,7 +115,7 @@ impl Progress {
     }
 
     /// The record to commit with a transaction.
-    pub(crate) fn records_at_commit(&self) -> Result<Records> {
+    pub(crate) fn records_at_commit(&self) -> Result<Vec<(Bytes, Bytes)>> {
         let mut record = self.record.clone();
         record.done.extend(self.open.iter().cloned());
         Ok(vec![(keys::system(KIND, &self.name), encode(&record)?)])

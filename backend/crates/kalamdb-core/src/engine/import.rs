@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use kalamdb_commons::ids::NamespaceId;
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::types::SchemaRef;
-use kalamdb_commons::{Error, Result};
+use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_sql::TableName;
 use kalamdb_sql::ast::Expr;
 use kalamdb_sql::expr::fold;
@@ -15,7 +15,9 @@ use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
 use crate::access::Access;
 use crate::api::ImportRequest;
-use crate::commit::Refusal;
+use crate::audit::trail::Trail;
+use crate::audit::{Entry, Origin};
+use crate::commit::{Refusal, Riders};
 use crate::dml::assign::to_column;
 use crate::dml::insert::{self, Given, known_column};
 use crate::query::StatementScope;
@@ -26,6 +28,8 @@ use crate::stats::StatementStats;
 pub struct Import {
     engine: Arc<Engine>,
     caller: Caller,
+    /// What the audit log says of each chunk, if it is on somebody's behalf.
+    entry: Option<Entry>,
     name: TableName,
     table: Arc<Table>,
 }
@@ -36,14 +40,33 @@ impl Engine {
     /// # Errors
     /// If the table is absent, the subject may not write to it, or the actor may not act as the subject.
     pub async fn import(self: &Arc<Self>, request: ImportRequest) -> Result<Import> {
-        let ImportRequest { actor, as_user, table, request_id: _, address: _ } = request;
-        let caller = match &as_user {
-            Some(named) => Caller::acting_as(&actor, named, &self.catalog())?,
-            None => Caller::own(&actor),
+        let origin =
+            Origin { actor: &request.actor, request_id: &request.request_id, address: request.address.as_deref() };
+        let entry = Entry::new(&origin, self.clock().now_ns(), "IMPORT", request.table.clone());
+        let entry = match &request.as_user {
+            Some(named) => entry.on_behalf_of(named),
+            None => entry,
         };
-        let name = table_name(&table)?;
+        match self.begin_import(&request) {
+            Ok((caller, name, table)) => {
+                let entry = request.as_user.is_some().then_some(entry);
+                Ok(Import { engine: self.clone(), caller, entry, name, table })
+            }
+            Err(error) if request.as_user.is_some() || error.kind() == ErrorKind::PermissionDenied => {
+                Err(self.audit_failure(entry, error).await)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn begin_import(self: &Arc<Self>, request: &ImportRequest) -> Result<(Caller, TableName, Arc<Table>)> {
+        let caller = match &request.as_user {
+            Some(named) => Caller::acting_as(&request.actor, named, &self.catalog())?,
+            None => Caller::own(&request.actor),
+        };
+        let name = table_name(&request.table)?;
         let table = self.import_scope(&caller)?.table(&name, Access::Write)?;
-        Ok(Import { engine: self.clone(), caller, name, table })
+        Ok((caller, name, table))
     }
 
     fn import_scope(self: &Arc<Self>, caller: &Caller) -> Result<StatementScope> {
@@ -72,6 +95,16 @@ impl Import {
         if batch.num_rows() == 0 {
             return Ok(0);
         }
+        let entry = self.entry.clone().map(|entry| entry.at(self.engine.clock().now_ns()));
+        let mut trail = entry.map(|entry| Trail::new(Arc::downgrade(&self.engine), entry));
+        let written = self.commit(batch, &mut trail).await;
+        match (written, trail.and_then(Trail::into_entry)) {
+            (Err(error), Some(entry)) => Err(self.engine.audit_failure(entry, error).await),
+            (written, _) => written,
+        }
+    }
+
+    async fn commit(&self, batch: &RecordBatch, trail: &mut Option<Trail>) -> Result<u64> {
         if let Some(actor) = &self.caller.impersonator {
             Caller::acting_as(actor, self.caller.subject.user.as_str(), &self.engine.catalog())?;
         }
@@ -90,11 +123,21 @@ impl Import {
             let held = crate::dml::hold(self.engine.locks(), prepared.key_locks()).await;
             crate::dml::check_claims(&self.engine.import_scope(&self.caller)?, &prepared).await?;
             self.engine.check_hot_limit()?;
-            let write = prepared.writes.into_write(held.into_iter().collect());
-            match self.engine.committer().write(write).await {
-                Ok(_) => return Ok(batch.num_rows() as u64),
-                Err(Refusal::SchemaChanged | Refusal::RowsChanged) => {}
-                Err(Refusal::Failed(error)) => return Err(error),
+            let rows = batch.num_rows() as u64;
+            let audit = trail.as_mut().and_then(|trail| trail.hand_in(Some(rows))).into_iter().collect();
+            let mut writes = prepared.writes;
+            writes.ride(Riders { records: Vec::new(), audit });
+            match self.engine.committer().write(writes.into_write(held.into_iter().collect())).await {
+                Ok(_) => {
+                    trail.take().into_iter().for_each(Trail::settle);
+                    return Ok(rows);
+                }
+                Err(refusal) => {
+                    trail.iter_mut().for_each(Trail::take_back);
+                    if let Refusal::Failed(error) = refusal {
+                        return Err(error);
+                    }
+                }
             }
         }
     }

@@ -10,6 +10,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`execution`] | runs the statements of a request, one by one |
+//! | [`audit`] | the audit log: entries by themselves, retention, verification |
 //! | [`accounts`] | login, tokens, the first start |
 //! | [`ddl`] | schema changes: verified against data, committed, then cleaned up after |
 //! | [`storages`] | storages that SQL makes |
@@ -22,6 +23,7 @@
 //! | [`compacting`] | compaction, by statement and when it is due |
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod checking;
 pub(crate) mod compacting;
 pub(crate) mod ddl;
@@ -57,6 +59,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Param;
+use crate::audit::chain::Chain;
 use crate::catalog::{self, Catalog};
 use crate::commit::locks::Locks;
 use crate::commit::readers::{Published, Readers};
@@ -69,6 +72,7 @@ use crate::partition::view::ColdTier;
 use crate::query::prepare::Constants;
 use crate::query::{Planner, StatementScope};
 use accounts::Accounts;
+use audit::Audit;
 use idempotency::Idempotency;
 use storages::Secrets;
 
@@ -89,6 +93,7 @@ pub struct Engine {
     jobs: JobRunner,
     accounts: Accounts,
     idempotency: Idempotency,
+    audit: Audit,
     ddl: tokio::sync::Mutex<()>,
     setting_sources: Mutex<BTreeMap<String, String>>,
     stop: CancellationToken,
@@ -136,10 +141,12 @@ impl Engine {
         for partition in partitions.all() {
             system.observe(partition.record().flushed_through);
         }
+        let key = Arc::new(audit::open_key(&settings, &entropy, snapshot.as_ref()).await?);
+        let chain = Chain::load(snapshot.as_ref(), key.clone()).await?;
         let first = Published { snapshot: snapshot.clone(), through: system.last_updated(), catalog };
         let readers = Readers::new(first);
         let (committer, committing) =
-            Committer::start(store.clone(), readers, system.clone(), partitions.clone(), &settings.hot);
+            Committer::start(store.clone(), readers, system.clone(), partitions.clone(), &settings.hot, chain);
         let records = Arc::new(CommittedRecords(committer.clone()));
         let node_id = &settings.server.node_id;
         let jobs =
@@ -166,6 +173,7 @@ impl Engine {
             jobs,
             accounts,
             idempotency: Idempotency::default(),
+            audit: Audit::new(key),
             ddl: tokio::sync::Mutex::new(()),
             setting_sources: Mutex::default(),
             stop: CancellationToken::new(),
@@ -180,6 +188,7 @@ impl Engine {
     pub async fn close(&self) -> Result<()> {
         self.stop.cancel();
         self.jobs.shutdown(Duration::from_secs(self.settings.server.shutdown_timeout_seconds)).await;
+        self.bring_audit_up().await;
         self.committer.close();
         let tasks: Vec<JoinHandle<()>> = std::mem::take(&mut *self.tasks.lock());
         // The first is the committer's, which ends with the last handle on it.

@@ -272,7 +272,8 @@ impl Engine {
         loop {
             let mut draft = Draft::new(&self.catalog());
             edit(&mut draft);
-            let change = SchemaChange { edit: draft.finish("storages changed"), verified: None, rows: None };
+            let change =
+                SchemaChange { edit: draft.finish("storages changed"), verified: None, rows: None, audit: Vec::new() };
             match self.committer().change_schema(change).await {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Failed(error)) => return Err(error),

@@ -75,6 +75,12 @@ impl Engine {
                 tracing::warn!(%error, "old sessions could not be forgotten");
             }
         });
+        self.periodically(60, |engine| async move { engine.bring_audit_up().await });
+        self.periodically(3_600, |engine| async move {
+            if let Err(error) = engine.expire_audit().await {
+                tracing::warn!(%error, "old entries of the audit log could not be removed");
+            }
+        });
         let engine = Arc::downgrade(self);
         self.in_background(async move {
             if let Some(engine) = engine.upgrade() {
@@ -372,7 +378,11 @@ impl Engine {
         loop {
             let _one_at_a_time = self.ddl.lock().await;
             let edit = CatalogEdit::contents_removed(&self.catalog(), life.incarnation);
-            match self.committer.change_schema(SchemaChange { edit, verified: None, rows: None }).await {
+            match self
+                .committer
+                .change_schema(SchemaChange { edit, verified: None, rows: None, audit: Vec::new() })
+                .await
+            {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Failed(error)) => return Err(error),
                 Err(Refusal::RowsChanged | Refusal::SchemaChanged) => {}

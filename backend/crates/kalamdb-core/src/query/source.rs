@@ -29,7 +29,8 @@ use super::{Planner, plan_error};
 use crate::access::{Access, sees_view};
 use crate::catalog::View;
 use crate::catalog::ddl::{RESERVED_NAMESPACES, query_of};
-use crate::tables::{AllUsersTable, Exposure, PartitionTable, exposed};
+use crate::system::{self, AUDIT_LOG, SYSTEM};
+use crate::tables::{AllUsersTable, Exposure, PartitionTable, audit_log, exposed};
 
 /// How deep views may rest on views.
 const VIEW_DEPTH_MAX: usize = 16;
@@ -115,6 +116,9 @@ async fn resolve_one(
         let wanted = TableName { namespace: Some(namespace.to_owned()), name: name.to_owned() };
         return all_users(planner, scope, &wanted, exposure).await;
     }
+    if namespace == SYSTEM && name == AUDIT_LOG {
+        return audit(scope).await;
+    }
     if RESERVED_NAMESPACES.contains(&namespace) {
         let batch = scope.engine.system_rows(scope, namespace, name).await?;
         let table =
@@ -137,6 +141,15 @@ async fn resolve_one(
     let missing = planner.missing(&table)?;
     let provider = PartitionTable::new(table, read, missing, exposure, scope.stats.clone());
     Ok(provider_as_source(Arc::new(provider)))
+}
+
+/// The audit log as it is now, refusals that are only counted so far included.
+async fn audit(scope: &StatementScope) -> Result<Arc<dyn TableSource>> {
+    let name = TableRef::new(SYSTEM, AUDIT_LOG)?;
+    let table = system::table(&name).filter(|table| table.readable_by(scope.subject().role));
+    let table = table.ok_or_else(|| scope.not_found(&name.to_string()))?;
+    scope.engine.write_counted_refusals().await?;
+    audit_log(scope.engine.committer().readers().newest().snapshot.clone(), table.schema())
 }
 
 /// The rows of every user, for whoever may read across users.

@@ -6,6 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`audit`] | `audit_log`, VERIFY AUDIT |
 //! | [`catalog_tables`] | `users`, `namespaces`, `tables`, `schemas`, `columns` |
 //! | [`server_tables`] | `storages`, `jobs`, `manifest`, `manifest_cache`, `stats`, `settings`, `cluster` |
 //! | [`information_schema`] | `tables` and `columns` as PostgreSQL has them |
@@ -15,6 +16,7 @@
 //! When you add a table, add it to [`tables`]; columns that are published in the specification come first and in
 //! its order.
 
+mod audit;
 mod catalog_tables;
 mod information_schema;
 mod server_tables;
@@ -37,11 +39,14 @@ use crate::catalog::Catalog;
 use crate::jobs::JobRecord;
 use sheet::Columns;
 
+pub(crate) use audit::{audit_entries, verified};
 pub(crate) use server_tables::storage_check;
 pub use show::{describe, show};
 
 /// The namespace of the server's own tables.
 pub const SYSTEM: &str = "system";
+/// The name of the audit log in it.
+pub const AUDIT_LOG: &str = "audit_log";
 /// The namespace of the tables that SQL standardises.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
 /// The name of the one database, where SQL wants a third part of a name.
@@ -196,7 +201,9 @@ const fn for_dba(
     SystemTable { namespace: SYSTEM, name, needs, right: Some(Right::ServerTables), columns, fill }
 }
 
-static TABLES: [SystemTable; 14] = [
+static TABLES: [SystemTable; 15] = [
+    // Its rows come page by page, from `tables`.
+    for_dba(AUDIT_LOG, Needs::Nothing, audit::AUDIT_LOG, |_| Ok(Vec::new())),
     for_dba("cluster", Needs::Nothing, server_tables::CLUSTER, server_tables::cluster),
     for_all(SYSTEM, "columns", catalog_tables::COLUMNS, catalog_tables::columns),
     for_dba("jobs", Needs::Jobs, server_tables::JOBS, server_tables::jobs),

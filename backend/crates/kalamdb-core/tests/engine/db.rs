@@ -61,6 +61,12 @@ impl Db {
         self.reopened().await
     }
 
+    /// Why what has been closed does not open again.
+    pub(crate) async fn refuses_to_open(&self) -> Error {
+        let entropy = Arc::new(SystemEntropy);
+        Engine::open(self.settings.clone(), Arc::new(self.clock.clone()), entropy).await.unwrap_err()
+    }
+
     /// Opens again what has been closed.
     pub(crate) async fn reopened(self) -> Self {
         drop(self.engine);

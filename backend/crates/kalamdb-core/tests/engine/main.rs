@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod as_user;
+mod audit;
 mod checks;
 mod compaction;
 mod db;
