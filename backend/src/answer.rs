@@ -12,7 +12,7 @@ use kalamdb_core::stats::{StatementStats, StatsSnapshot};
 use serde_json::json;
 
 use crate::encode::{RowWriter, separate, write_json, write_schema};
-use crate::errors::{Audience, status_and_code};
+use crate::errors::{Audience, retry_after_seconds, status_and_code};
 use crate::reply::{Gone, Reply};
 
 /// The type of a JSON body.
@@ -173,6 +173,7 @@ impl SqlAnswer {
     pub(crate) async fn fail(mut self, error: &Error, audience: Audience<'_>) -> (u16, Option<bytes::Bytes>) {
         let (status, code) = status_and_code(error.kind());
         let message = audience.message(error);
+        self.reply.set_retry_after_seconds(retry_after_seconds(error));
         self.close("error", Some((code, &message)));
         (status, self.reply.finish(status).await)
     }

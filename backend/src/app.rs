@@ -12,9 +12,11 @@ use actix_web::http::header;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use kalamdb_commons::clock::{Entropy, Stopwatch};
+use kalamdb_commons::rate::{Bucket, Rate};
 use kalamdb_commons::schema::{Actor, Role};
 use kalamdb_commons::settings::Settings;
 use kalamdb_commons::{Error, Result};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -37,6 +39,10 @@ pub(crate) struct App {
     entropy: Arc<dyn Entropy>,
     statements: Arc<Semaphore>,
 }
+
+/// How fast requests come on one connection.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionRate(Mutex<Bucket>);
 
 /// A request that arrived: its name in the log, and since when it is here.
 #[derive(Debug, Clone)]
@@ -74,7 +80,18 @@ impl App {
 
     /// Who sends a request, by its bearer token.
     pub(crate) fn authenticate(&self, request: &HttpRequest) -> Result<Actor> {
+        self.check_connection(request)?;
         self.engine.authenticate(bearer(request)?).map(|grant| grant.actor)
+    }
+
+    /// Whether the connection may send another request now.
+    pub(crate) fn check_connection(&self, request: &HttpRequest) -> Result<()> {
+        let amount = self.settings.limits.connection_requests_per_second_max;
+        let Some(connection) = request.conn_data::<ConnectionRate>().filter(|_| amount > 0) else { return Ok(()) };
+        let taken = connection.0.lock().take(Rate { amount, per_ms: 1_000 }, self.engine.clock().now_ms());
+        taken.map_err(|seconds| {
+            Error::rate_limited(format!("over {amount} requests per second on one connection"), seconds)
+        })
     }
 
     /// The right to run one request; at once or not at all.

@@ -14,14 +14,15 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as HttpApp, HttpServer, web};
 use kalamdb_commons::clock::{SystemClock, SystemEntropy};
 use kalamdb_commons::settings::{LoggingSettings, ServerSettings, Settings};
+use rustls::ServerConfig;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::app::App;
+use crate::app::{App, ConnectionRate};
 use crate::config::Loaded;
 use crate::errors::with_causes;
-use crate::{fail_points, routes};
+use crate::{fail_points, routes, tls};
 use kalamdb_core::Engine;
 
 /// How long an idle connection is kept.
@@ -41,6 +42,7 @@ pub(crate) fn run(loaded: Loaded) -> Result<(), String> {
         tracing::warn!("{warning}");
     }
     fail_points::arm(&fail_points::parse(&settings.testing.fail_points)?)?;
+    let tls = tls::load(&settings.server)?;
     let listener = listen(&settings.server)?;
     let runtime = engine_runtime()?;
     let engine =
@@ -52,7 +54,7 @@ pub(crate) fn run(loaded: Loaded) -> Result<(), String> {
         announce(&format!("The first start made the user root with the password {password} - it is shown only now"));
     }
     let app = App::new(Arc::clone(&engine), runtime.handle().clone(), Arc::clone(&settings), Arc::new(SystemEntropy));
-    let served = actix_web::rt::System::new().block_on(serve(app.clone(), listener));
+    let served = actix_web::rt::System::new().block_on(serve(app.clone(), listener, tls));
     let closed = runtime.block_on(async {
         if tokio::time::timeout(CANCEL_WAIT, app.idle()).await.is_err() {
             tracing::warn!("statements were still running at the end");
@@ -92,14 +94,15 @@ fn engine_runtime() -> Result<Runtime, String> {
         .map_err(|error| format!("cannot start threads: {error}"))
 }
 
-async fn serve(app: App, listener: TcpListener) -> Result<(), String> {
+async fn serve(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> Result<(), String> {
     let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let address = listener.local_addr().map_err(failed("cannot listen"))?;
     let mut signals = Signals::new().map_err(failed("cannot wait for signals"))?;
-    let server = http_server(app, listener).map_err(failed("cannot listen"))?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let server = http_server(app, listener, tls).map_err(failed("cannot listen"))?;
     let handle = server.handle();
     let mut serving = actix_web::rt::spawn(server);
-    ready(address);
+    ready(scheme, address);
     tokio::select! {
         outcome = &mut serving => {
             return outcome.map_err(|panic| format!("the HTTP server broke down: {panic}"))?.map_err(failed("the HTTP server failed"));
@@ -110,7 +113,7 @@ async fn serve(app: App, listener: TcpListener) -> Result<(), String> {
     Ok(())
 }
 
-fn http_server(app: App, listener: TcpListener) -> std::io::Result<Server> {
+fn http_server(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> std::io::Result<Server> {
     let settings: Arc<Settings> = Arc::clone(&app.settings);
     let shared = web::Data::new(app);
     let server = HttpServer::new(move || HttpApp::new().app_data(shared.clone()).configure(routes::configure))
@@ -121,8 +124,15 @@ fn http_server(app: App, listener: TcpListener) -> std::io::Result<Server> {
         .tcp_nodelay(true)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         // A client that closes its side is gone, and its statement is cancelled.
-        .h1_allow_half_closed(false);
-    Ok(server.listen(listener)?.run())
+        .h1_allow_half_closed(false)
+        .on_connect(|_, extensions| {
+            extensions.insert(ConnectionRate::default());
+        });
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    };
+    Ok(server.run())
 }
 
 async fn stop(handle: &ServerHandle, signals: &mut Signals) {
@@ -151,9 +161,9 @@ impl Signals {
 }
 
 /// Says that the server takes requests, in the words that scripts wait for.
-fn ready(address: SocketAddr) {
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    announce(&format!("KalamDB listening on http://{address}"));
+fn ready(scheme: &str, address: SocketAddr) {
+    tracing::info!(%address, scheme, version = env!("CARGO_PKG_VERSION"), "listening");
+    announce(&format!("KalamDB listening on {scheme}://{address}"));
 }
 
 #[expect(clippy::print_stdout, reason = "the start is announced to whoever started the server; the log is elsewhere")]

@@ -9,6 +9,7 @@
 //! | [`answer`], [`encode`] | SQL answers, and Arrow as JSON cells |
 //! | [`reply`] | answers on their way from the engine's threads to HTTP |
 //! | [`import`] | bodies of rows into tables |
+//! | [`tls`] | the certificate |
 //! | [`errors`] | error kinds as status and code |
 //! | [`fail_points`] | what the crash tests arm |
 
@@ -22,6 +23,7 @@ mod import;
 mod lifecycle;
 mod reply;
 mod routes;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -33,6 +33,8 @@ pub(crate) enum Head {
         content_type: &'static str,
         /// The body.
         body: Bytes,
+        /// After how many seconds to try again.
+        retry_after_seconds: Option<u32>,
     },
     /// The first of many pieces; the rest come from [`Incoming::pieces`].
     Streaming {
@@ -49,6 +51,7 @@ pub(crate) struct Reply {
     buffer: Vec<u8>,
     hold_bytes: usize,
     content_type: &'static str,
+    retry_after_seconds: Option<u32>,
     copy: Option<Copy>,
 }
 
@@ -75,7 +78,15 @@ enum Piece {
 pub(crate) fn channel(hold_bytes: usize, content_type: &'static str) -> (Reply, Incoming) {
     let (head, head_receiver) = oneshot::channel();
     let (pieces, pieces_receiver) = mpsc::channel(PIECES_WAITING_MAX);
-    let reply = Reply { head: Some(head), pieces, buffer: Vec::new(), hold_bytes, content_type, copy: None };
+    let reply = Reply {
+        head: Some(head),
+        pieces,
+        buffer: Vec::new(),
+        hold_bytes,
+        content_type,
+        retry_after_seconds: None,
+        copy: None,
+    };
     (reply, Incoming { head: head_receiver, pieces: pieces_receiver })
 }
 
@@ -112,6 +123,11 @@ impl Reply {
     /// Sets the type of the body; without effect once it has begun.
     pub(crate) fn set_content_type(&mut self, content_type: &'static str) {
         self.content_type = content_type;
+    }
+
+    /// Says when to try again; without effect once it has begun.
+    pub(crate) fn set_retry_after_seconds(&mut self, seconds: Option<u32>) {
+        self.retry_after_seconds = seconds;
     }
 
     /// Keeps a copy of the body, up to `bytes_max`. Such an answer is written to its end although nobody waits: the
@@ -160,7 +176,8 @@ impl Reply {
         if let Some(head) = self.head.take() {
             let body = Bytes::from(std::mem::take(&mut self.buffer));
             let copy = self.copy.take().filter(|copy| body.len() <= copy.bytes_max).map(|_| body.clone());
-            let _gone = head.send(Head::Whole { status, content_type: self.content_type, body });
+            let (content_type, retry_after_seconds) = (self.content_type, self.retry_after_seconds);
+            let _gone = head.send(Head::Whole { status, content_type, body, retry_after_seconds });
             return copy;
         }
         if self.send().await.is_ok() {

@@ -74,7 +74,9 @@ fn waiting(mut response: HttpResponse, seconds: Option<u32>) -> HttpResponse {
 /// Passes on what comes from the engine's side.
 async fn pass_on(mut incoming: Incoming, arrival: &Arrival, role: Role) -> HttpResponse {
     match incoming.head().await {
-        Some(Head::Whole { status, content_type, body }) => raw(status, content_type, body),
+        Some(Head::Whole { status, content_type, body, retry_after_seconds }) => {
+            waiting(raw(status, content_type, body), retry_after_seconds)
+        }
         Some(Head::Streaming { content_type }) => {
             HttpResponse::Ok().content_type(content_type).streaming(incoming.pieces())
         }

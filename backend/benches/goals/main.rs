@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p kalamdb-server --bench goals` runs everything. Behind `--` may stand `quick`, which takes sizes that
 //! say nothing about speed and only show that everything runs, and names of sections: `ids`, `writes`, `cold`, `pruning`,
-//! `scans`, `versions`, `masks`, `memory`.
+//! `scans`, `versions`, `masks`, `logins`, `memory`.
 //!
 //! Rates and ratios are medians of several runs. The load comes from this process, on the same cores as the server;
 //! the column `load` says which part of the processor time of both was its. Flushes by policy and automatic
@@ -15,7 +15,7 @@
 //! | [`server`], [`client`] | the server's process, and a connection to it |
 //! | [`data`] | rows, as SQL text, CSV and Arrow |
 //! | [`figures`], [`report`] | medians and percentiles; the table |
-//! | [`writes`], [`cold`], [`pruning`], [`scans`], [`masks`], [`memory`] | the sections |
+//! | [`writes`], [`cold`], [`pruning`], [`scans`], [`masks`], [`logins`], [`memory`] | the sections |
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -23,6 +23,7 @@ mod client;
 mod cold;
 mod data;
 mod figures;
+mod logins;
 mod masks;
 mod memory;
 mod pruning;
@@ -117,7 +118,7 @@ const QUICK: Sizes = Sizes {
 /// A part of the run: its name, and what it does.
 type Section = (&'static str, fn(&Sizes, &mut Report) -> Result<()>);
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ("ids", writes::ids),
     ("writes", writes::measure),
     ("cold", cold::measure),
@@ -125,6 +126,7 @@ const SECTIONS: [Section; 8] = [
     ("scans", scans::superseded),
     ("versions", scans::versions),
     ("masks", masks::measure),
+    ("logins", logins::measure),
     ("memory", memory::measure),
 ];
 

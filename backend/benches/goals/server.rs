@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::{Failure, Result};
 
-const PASSWORD: &str = "bench-password";
+pub(crate) const PASSWORD: &str = "bench-password";
 const READY: &str = "KalamDB listening on http://";
 const START_WAIT: Duration = Duration::from_secs(60);
 

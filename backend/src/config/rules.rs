@@ -84,6 +84,13 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("limits.snapshot_age_max_seconds", Rule::Range(1, YEAR_SECONDS)),
     ("limits.concurrent_statements_max", Rule::Range(1, 100_000)),
     ("limits.query_memory_mib", Rule::Range(1, TIB_IN_MIB)),
+    ("limits.user_requests_per_second_max", Rule::Range(0, i64::MAX)),
+    ("limits.user_parallel_statements_max", Rule::Range(0, i64::MAX)),
+    ("limits.user_rows_scanned_per_minute_max", Rule::Range(0, i64::MAX)),
+    ("limits.user_bytes_scanned_per_minute_max", Rule::Range(0, i64::MAX)),
+    ("limits.user_subscriptions_max", Rule::Range(0, i64::MAX)),
+    ("limits.user_storage_bytes_max", Rule::Range(0, i64::MAX)),
+    ("limits.connection_requests_per_second_max", Rule::Range(0, i64::MAX)),
     ("limits.idempotency_hours", Rule::Range(1, 8_760)),
     ("limits.idempotency_answer_bytes_max", Rule::Range(1, GIB)),
     ("auth.token_secret", Rule::Text(token_secret)),
@@ -91,6 +98,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("auth.refresh_token_seconds", Rule::Range(1, 10 * YEAR_SECONDS)),
     ("auth.password_length_min", Rule::Range(1, 128)),
     ("auth.argon2_memory_kib", Rule::Range(8, 4_194_304)),
+    ("auth.dropped_user_hours", Rule::Range(0, 87_600)),
     ("auth.argon2_passes", Rule::Range(1, 1_000)),
     ("auth.logins_parallel_max", Rule::Range(1, 256)),
     ("auth.login_failures_per_minute_max", Rule::Range(1, 1_000_000)),
@@ -102,6 +110,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("jobs.queue_max", Rule::Range(1, 1_000_000)),
     ("jobs.history_max", Rule::Range(0, 10_000_000)),
     ("jobs.orphan_interval_seconds", Rule::Range(1, YEAR_SECONDS)),
+    ("jobs.user_purge_interval_seconds", Rule::Range(1, YEAR_SECONDS)),
     ("clock.jump_max_seconds", Rule::Range(1, 10 * YEAR_SECONDS)),
     ("logging.level", Rule::Text(log_level)),
     ("logging.format", Rule::OneOf(&["text", "json"])),
@@ -162,13 +171,17 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<String> {
             found.push(otherwise());
         }
     };
-    require(is_loopback(&server.host) || server.allow_plaintext_remote, &|| {
+    let speaks_tls = !server.tls_cert_file.is_empty();
+    require(is_loopback(&server.host) || speaks_tls || server.allow_plaintext_remote, &|| {
         format!(
-            "server.host = \"{}\" is not allowed: the server does not speak TLS, so beyond loopback (127.0.0.1, ::1, \
-             localhost) passwords would cross the network in the clear; put a TLS proxy in front, or set \
-             server.allow_plaintext_remote = true",
+            "server.host = \"{}\" is not allowed: without TLS passwords would cross the network in the clear beyond \
+             loopback (127.0.0.1, ::1, localhost); set server.tls_cert_file and server.tls_key_file, or put a TLS proxy \
+             in front and set server.allow_plaintext_remote = true",
             server.host
         )
+    });
+    require(server.tls_cert_file.is_empty() == server.tls_key_file.is_empty(), &|| {
+        "server.tls_cert_file and server.tls_key_file must both be set, or both be empty".to_owned()
     });
     require(hot.hard_limit_mib > hot.flush_at_mib, &|| {
         let (hard, flush) = (hot.hard_limit_mib, hot.flush_at_mib);

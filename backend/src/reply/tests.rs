@@ -10,7 +10,9 @@ async fn a_short_answer_is_whole_and_has_its_status() {
     assert!(!reply.has_begun());
     reply.finish(418).await;
     match incoming.head().await {
-        Some(Head::Whole { status: 418, content_type: "x/y", body }) => assert_eq!(body, "0123456789"),
+        Some(Head::Whole { status: 418, content_type: "x/y", body, retry_after_seconds: None }) => {
+            assert_eq!(body, "0123456789")
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -28,6 +28,7 @@ struct Credentials {
 pub(super) async fn login(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let arrival = app.arrival();
     let outcome = async {
+        app.check_connection(&request)?;
         let Credentials { user, password } = read(&request, payload, r#"{"user": ..., "password": ...}"#).await?;
         let (engine, origin) = (app.engine.clone(), origin(&request));
         app.on_engine(async move { engine.login(&user, &password, &origin).await }).await
@@ -39,6 +40,7 @@ pub(super) async fn login(app: web::Data<App>, request: HttpRequest, payload: we
 pub(super) async fn refresh(app: web::Data<App>, request: HttpRequest) -> HttpResponse {
     let arrival = app.arrival();
     let outcome = async {
+        app.check_connection(&request)?;
         let token = bearer(&request)?.to_owned();
         let engine = app.engine.clone();
         app.on_engine(async move { engine.refresh(&token).await }).await
@@ -66,6 +68,7 @@ struct SetupBody {
 pub(super) async fn setup(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let arrival = app.arrival();
     let outcome = async {
+        app.check_connection(&request)?;
         let shape = r#"{"user": ..., "password": ..., "root_password": ..., "email"?: ...}"#;
         let SetupBody { user, password, root_password, email } = read(&request, payload, shape).await?;
         let (engine, origin) = (app.engine.clone(), origin(&request));
@@ -101,6 +104,7 @@ pub(super) async fn me(app: web::Data<App>, request: HttpRequest) -> HttpRespons
 pub(super) async fn logout(app: web::Data<App>, request: HttpRequest) -> HttpResponse {
     let arrival = app.arrival();
     let outcome = async {
+        app.check_connection(&request)?;
         let token = bearer(&request)?.to_owned();
         let engine = app.engine.clone();
         app.on_engine(async move { engine.logout(&token).await }).await

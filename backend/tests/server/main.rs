@@ -6,6 +6,7 @@
 //! | [`answers`] | the exact shapes of answers |
 //! | [`refusals`] | status, code and words of errors, and limits |
 //! | [`repeats`] | `Idempotency-Key` |
+//! | [`fairness`] | limits of users and connections |
 //! | [`imports`] | bodies of rows |
 //! | [`isolation`] | nobody learns of another's rows |
 //! | [`names`] | odd names work or are refused, and never leave their directory |
@@ -18,6 +19,7 @@
 //! | [`full_disk`] | a disk without space |
 //! | [`syncs`] | each sync is needed: without it a power cut is noticed |
 //! | [`settings`] | settings that are wrong |
+//! | [`tls`] | TLS, and listening beyond loopback |
 //! | [`storages`] | history in an object store |
 //! | [`storage_statements`] | storages that SQL makes |
 //!
@@ -30,6 +32,7 @@ mod compaction;
 mod damage;
 mod disk;
 mod fail_points;
+mod fairness;
 mod full_disk;
 mod imports;
 mod isolation;
@@ -47,3 +50,4 @@ mod settings;
 mod storage_statements;
 mod storages;
 mod syncs;
+mod tls;

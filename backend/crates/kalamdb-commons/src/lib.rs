@@ -19,7 +19,9 @@
 pub mod clock;
 pub mod error;
 pub mod ids;
+pub mod limits;
 pub mod manifest;
+pub mod rate;
 pub mod schema;
 pub mod settings;
 pub mod storage;

@@ -48,7 +48,12 @@ section! {
         host: String = "127.0.0.1".to_owned(),
         /// The port to listen on; 0 takes a free one and prints it.
         port: u16 = 8080,
-        /// Must be true to listen beyond loopback, because the server itself does not speak TLS.
+        /// The file with the server's certificate and those that lead to its issuer, in PEM form; empty for no TLS. With
+        /// one the server speaks TLS 1.2 and 1.3 and nothing else. Read at the start.
+        tls_cert_file: String = String::new(),
+        /// The file with the certificate's private key, in PEM form.
+        tls_key_file: String = String::new(),
+        /// Must be true to listen beyond loopback without TLS: passwords cross the network in the clear then.
         allow_plaintext_remote: bool = false,
         /// HTTP worker threads. More serve more connections at once and cost memory.
         http_workers: usize = 2,
@@ -213,6 +218,23 @@ section! {
         concurrent_statements_max: usize = 256,
         /// Memory for sorting, joining and aggregating over all queries, in MiB. Beyond it they spill to disk.
         query_memory_mib: usize = 1024,
+        /// Requests that one user below `dba` may begin within a second; 0 for no limit. This and the next five are
+        /// for accounts without a limit of their own (`ALTER USER ... SET LIMIT`).
+        user_requests_per_second_max: u64 = 10_000,
+        /// Requests of one user that may run at once; 0 for no limit. Beyond it they get 429.
+        user_parallel_statements_max: u64 = 128,
+        /// Rows that one user's statements may look at within a minute; 0 for no limit. What is running is not cut off:
+        /// the next request waits.
+        user_rows_scanned_per_minute_max: u64 = 0,
+        /// Bytes that one user's statements may read from the cold tier within a minute; 0 for no limit.
+        user_bytes_scanned_per_minute_max: u64 = 0,
+        /// Live queries that one user may have at once; 0 for no limit.
+        user_subscriptions_max: u64 = 10_000,
+        /// Bytes of rows and files that one user may store; 0 for no limit. Measured every
+        /// `flush.check_interval_seconds`; beyond it only DELETE is let in.
+        user_storage_bytes_max: u64 = 0,
+        /// Requests that one connection may begin within a second, whoever sends them; 0 for no limit.
+        connection_requests_per_second_max: u64 = 10_000,
         /// How long the answer to an `Idempotency-Key` is kept, in hours.
         idempotency_hours: u64 = 24,
         /// The longest answer that is kept for an `Idempotency-Key`, in bytes.
@@ -249,6 +271,9 @@ section! {
         /// Failed logins from one address in a minute, whatever the users, before further ones get 429. Behind a
         /// proxy all logins come from the proxy's address: set it higher there.
         address_failures_per_minute_max: u32 = 100,
+        /// How long a dropped user's rows and name are kept before they are purged, in hours. It is never less than a
+        /// statement that began before may run.
+        dropped_user_hours: u64 = 168,
         /// Whether `root` may log in from other machines.
         allow_remote_root: bool = true,
         /// Whether a new server may be set up from other machines, by whoever is first.
@@ -280,6 +305,8 @@ section! {
         history_max: usize = 1_000,
         /// How often files that no manifest names are looked for and removed, in seconds.
         orphan_interval_seconds: u64 = 3_600,
+        /// How often dropped users whose grace is over (`auth.dropped_user_hours`) are looked for and purged, in seconds.
+        user_purge_interval_seconds: u64 = 60,
     }
 }
 

@@ -12,12 +12,16 @@ use kalamdb_filestore::IoCounters;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::engine::usage::UserUsage;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of one statement. Shared with everything that works for it.
         #[derive(Debug, Default)]
         pub struct StatementStats {
             started: Option<Stopwatch>,
+            /// Who used it, told when the statement has ended.
+            user: Option<Arc<UserUsage>>,
             /// What was read from the cold tier.
             pub io: Arc<IoCounters>,
             scans: Mutex<Vec<ExecutionPlanMetricsSet>>,
@@ -69,6 +73,8 @@ macro_rules! counters {
 counters! {
     /// Hot rows read: versions that the reader's manifest does not hold, decoded.
     hot_rows_read,
+    /// Rows of the batches opened, as far as a scan or lookup was to look at them.
+    cold_rows_read,
     /// Active batches of the partitions read.
     batches_considered,
     /// Of them, proved irrelevant by the manifest.
@@ -92,7 +98,16 @@ counters! {
 impl StatementStats {
     /// Counters of a statement that begins now.
     pub fn begin() -> Self {
-        Self { started: Some(Stopwatch::start()), ..Self::default() }
+        let mut stats = Self::default();
+        stats.started = Some(Stopwatch::start());
+        stats
+    }
+
+    /// The same for a statement that a user pays for.
+    pub(crate) fn begin_for(user: Arc<UserUsage>) -> Self {
+        let mut stats = Self::begin();
+        stats.user = Some(user);
+        stats
     }
 
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -131,5 +146,15 @@ fn pruned(value: &MetricValue) -> Option<u64> {
         MetricValue::PruningMetrics { pruning_metrics, .. } => Some(pruning_metrics.pruned() as u64),
         MetricValue::Count { count, .. } => Some(count.value() as u64),
         _ => None,
+    }
+}
+
+impl Drop for StatementStats {
+    /// The statement has ended, with everything that worked for it.
+    fn drop(&mut self) {
+        if let Some(user) = self.user.take() {
+            let cost = self.snapshot();
+            user.scanned(cost.hot_rows_read + cost.cold_rows_read, cost.bytes_read);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! CREATE, ALTER and DROP USER. No error of these repeats a literal, because one of them is a password.
 
 use kalamdb_commons::Result;
+use kalamdb_commons::limits::UserLimit;
 use kalamdb_commons::schema::Role;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Word};
@@ -21,6 +22,9 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
             UserChange::Password(secret) => password.replace(secret).is_none(),
             UserChange::Role(said) => role.replace(said).is_none(),
             UserChange::Email(address) => email.replace(address).is_none(),
+            UserChange::Limit(..) => {
+                return Err(cursor.not_implemented("LIMIT in CREATE USER; use ALTER USER ... SET LIMIT"));
+            }
         };
         if !first {
             return Err(cursor.invalid("CREATE USER says something twice"));
@@ -61,7 +65,18 @@ fn user_name(cursor: &mut Cursor<'_>) -> Result<String> {
     }
 }
 
-/// `PASSWORD '...'`, `ROLE ...` or `EMAIL '...'`.
+/// `LIMIT name [=] n`, `LIMIT name UNLIMITED` or `LIMIT name DEFAULT`, after the word.
+fn limit(cursor: &mut Cursor<'_>) -> Result<UserChange> {
+    let limit = UserLimit::parse(&cursor.identifier("the name of a limit")?)?;
+    let _ = cursor.accept_token(&Token::Eq);
+    if cursor.accept("DEFAULT") {
+        return Ok(UserChange::Limit(limit, None));
+    }
+    let max = if cursor.accept("UNLIMITED") { 0 } else { cursor.whole_number("a number, UNLIMITED or DEFAULT")? };
+    Ok(UserChange::Limit(limit, Some(max)))
+}
+
+/// `PASSWORD '...'`, `ROLE ...`, `EMAIL '...'` or `LIMIT ...`.
 fn change(cursor: &mut Cursor<'_>) -> Result<UserChange> {
     if cursor.accept("PASSWORD") {
         return Ok(UserChange::Password(Secret::new(cursor.secret("a password")?)));
@@ -77,12 +92,15 @@ fn change(cursor: &mut Cursor<'_>) -> Result<UserChange> {
     if cursor.accept("EMAIL") {
         return cursor.string("an e-mail address").map(UserChange::Email);
     }
+    if cursor.accept("LIMIT") {
+        return limit(cursor);
+    }
     Err(match cursor.peek() {
         // Only a keyword is repeated: another word may be a password without its quotes.
         Token::Word(Word { value, quote_style: None, keyword }) if *keyword != Keyword::NoKeyword => {
             cursor.refuse_clause(&value.to_ascii_uppercase())
         }
-        _ => cursor.unexpected("PASSWORD, ROLE or EMAIL"),
+        _ => cursor.unexpected("PASSWORD, ROLE, EMAIL or LIMIT"),
     })
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::TableRef;
+use kalamdb_commons::limits::UserLimit;
 use kalamdb_commons::schema::{AccessLevel, Role, TableKind};
 use kalamdb_commons::types::ColumnType;
 use sqlparser::ast::{Expr, Query, SelectItem};
@@ -530,6 +531,8 @@ pub enum UserChange {
     Role(Role),
     /// EMAIL.
     Email(String),
+    /// LIMIT: zero for none, `None` for that of the settings.
+    Limit(UserLimit, Option<u64>),
 }
 
 /// CREATE STORAGE.

@@ -55,6 +55,7 @@ pub(crate) fn kind(statement: &Statement) -> &'static str {
         S::AlterUser { change: UserChange::Password(_), .. } => "ALTER USER SET PASSWORD",
         S::AlterUser { change: UserChange::Role(_), .. } => "ALTER USER SET ROLE",
         S::AlterUser { change: UserChange::Email(_), .. } => "ALTER USER SET EMAIL",
+        S::AlterUser { change: UserChange::Limit(..), .. } => "ALTER USER SET LIMIT",
         S::DropUser { .. } => "DROP USER",
         S::KillJob { .. } => "KILL JOB",
         S::VerifyAudit => "VERIFY AUDIT",

@@ -1,8 +1,10 @@
 //! The entities of the catalog besides tables.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kalamdb_commons::ids::{Incarnation, NamespaceId, TableRef, UserId};
+use kalamdb_commons::limits::UserLimit;
 use kalamdb_commons::schema::{Role, Table};
 use kalamdb_commons::types::ColumnType;
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,9 @@ pub struct User {
     /// that was given before.
     #[serde(default)]
     pub generation: u64,
+    /// The limits of its own; zero is none. For others the settings' apply.
+    #[serde(default)]
+    pub limits: BTreeMap<UserLimit, u64>,
     /// When it was created, ms since 1970.
     pub created_at_ms: i64,
     /// When it was changed last, ms since 1970.
@@ -99,6 +104,10 @@ pub struct User {
     /// gets the rows that are still stored under it.
     #[serde(default)]
     pub deleted_at_ms: Option<i64>,
+    /// The life under which the empty manifests are published that end the user's partitions; drawn when the purge
+    /// begins.
+    #[serde(default)]
+    pub purge_life: Option<Incarnation>,
 }
 
 impl User {

@@ -129,6 +129,7 @@ pub(crate) async fn fetch(
             }
             Version::Cold { deleted: true, .. } => {}
             Version::Cold { place, .. } => {
+                StatementStats::add(&scope.stats.cold_rows_read, 1);
                 let values = cold_row(table, read, *place, &projection, &missing).await?;
                 parts.push(RecordBatch::try_new(schema.clone(), values).map_err(arrow_error)?);
             }

@@ -11,11 +11,14 @@
 //! | module | holds |
 //! |---|---|
 //! | [`login`] | logging in, refreshing, logging out, and what a token is good for |
+//! | [`purge`] | removing what dropped users left |
 //! | [`setup`] | taking a new server into possession |
 
 mod login;
+mod purge;
 mod setup;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,6 +147,8 @@ impl Accounts {
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
             deleted_at_ms: None,
+            purge_life: None,
+            limits: BTreeMap::new(),
         });
         let options = serde_json::Map::new();
         draft.put_namespace(Namespace { id: NamespaceId::new(DEFAULT_NAMESPACE)?, options, created_at_ms: now_ms });

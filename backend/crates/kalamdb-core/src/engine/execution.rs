@@ -20,6 +20,7 @@ use kalamdb_sql::{Parsed, Statement, Subject};
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
 use super::idempotency::Progress;
+use super::usage::Counted;
 use crate::access::{Access, is_audited, require_statement, sees_namespace};
 use crate::api::{ColumnFlags, Outcome, OutcomeResult, Param, Rows, SqlRequest, Verb};
 use crate::audit::trail::Trail;
@@ -48,6 +49,7 @@ pub struct Execution {
     trail: Option<Trail>,
     /// The same of statements in the open transaction.
     waiting: Vec<Trail>,
+    _running: Counted,
 }
 
 /// What goes along with the writes of one statement.
@@ -75,6 +77,7 @@ impl Engine {
     /// # Errors
     /// If the text is not SQL, is over a limit, or uses more or fewer parameters than are given.
     pub async fn execute(self: &Arc<Self>, request: SqlRequest) -> Result<Execution> {
+        let running = self.begin_request(&request.actor)?;
         let limits = &self.settings().limits;
         if request.params.len() > limits.params_max {
             return Err(Error::invalid_parameter(format!(
@@ -107,6 +110,7 @@ impl Engine {
             stats: Arc::default(),
             trail: None,
             waiting: Vec::new(),
+            _running: running,
         })
     }
 }
@@ -158,6 +162,7 @@ impl Execution {
             Ok(caller) => caller,
             Err(error) => return Err(self.engine.audit_failure(entry, error).await),
         };
+        self.stats = Arc::new(StatementStats::begin_for(self.engine.usage().of(&self.subject().user)));
         self.trail = self.is_audited(&parsed).then(|| Trail::new(Arc::downgrade(&self.engine), entry.clone()));
         match self.run_in_time(parsed).await {
             Ok(result) => {
@@ -277,6 +282,7 @@ impl Execution {
     }
 
     async fn run(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
+        self.engine.refuse_dropped(&self.request.actor)?;
         let stats = self.stats.clone();
         if self.transaction.is_some() && !may_be_in_transaction(&parsed.statement) {
             return Err(Error::invalid_sql(
@@ -384,6 +390,9 @@ impl Execution {
 
     async fn write(&mut self, statement: Dml, stats: &Arc<StatementStats>) -> Result<OutcomeResult> {
         let verb = statement.verb();
+        if verb != Verb::Delete {
+            self.engine.check_storage_limit(self.subject())?;
+        }
         if let Some(rows) = self.progress.as_mut().and_then(|progress| progress.already_done(verb)) {
             // It is in the log with the commit that it was in.
             self.trail.take().into_iter().for_each(Trail::settle);

@@ -13,6 +13,7 @@ use kalamdb_sql::expr::fold;
 
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
+use super::usage::Counted;
 use crate::access::Access;
 use crate::api::ImportRequest;
 use crate::audit::trail::Trail;
@@ -32,6 +33,7 @@ pub struct Import {
     entry: Option<Entry>,
     name: TableName,
     table: Arc<Table>,
+    _running: Counted,
 }
 
 impl Engine {
@@ -40,6 +42,7 @@ impl Engine {
     /// # Errors
     /// If the table is absent, the subject may not write to it, or the actor may not act as the subject.
     pub async fn import(self: &Arc<Self>, request: ImportRequest) -> Result<Import> {
+        let running = self.begin_request(&request.actor)?;
         let origin =
             Origin { actor: &request.actor, request_id: &request.request_id, address: request.address.as_deref() };
         let entry = Entry::new(&origin, self.clock().now_ns(), "IMPORT", request.table.clone());
@@ -50,7 +53,7 @@ impl Engine {
         match self.begin_import(&request) {
             Ok((caller, name, table)) => {
                 let entry = request.as_user.is_some().then_some(entry);
-                Ok(Import { engine: self.clone(), caller, entry, name, table })
+                Ok(Import { engine: self.clone(), caller, entry, name, table, _running: running })
             }
             Err(error) if request.as_user.is_some() || error.kind() == ErrorKind::PermissionDenied => {
                 Err(self.audit_failure(entry, error).await)
@@ -76,7 +79,7 @@ impl Engine {
             namespace: NamespaceId::new(DEFAULT_NAMESPACE)?,
             point: self.committer().readers().enter(),
             writes: None,
-            stats: Arc::new(StatementStats::begin()),
+            stats: Arc::new(StatementStats::begin_for(self.usage().of(&caller.subject.user))),
         })
     }
 }
@@ -108,6 +111,8 @@ impl Import {
         if let Some(actor) = &self.caller.impersonator {
             Caller::acting_as(actor, self.caller.subject.user.as_str(), &self.engine.catalog())?;
         }
+        self.engine.refuse_dropped(&self.caller.subject)?;
+        self.engine.check_storage_limit(&self.caller.subject)?;
         loop {
             let scope = self.engine.import_scope(&self.caller)?;
             let table = scope.table(&self.name, Access::Write)?;

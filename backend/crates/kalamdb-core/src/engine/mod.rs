@@ -34,6 +34,7 @@ pub(crate) mod manifest_eviction;
 pub(crate) mod show;
 pub(crate) mod storages;
 pub(crate) mod upkeep;
+pub(crate) mod usage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -75,6 +76,7 @@ use accounts::Accounts;
 use audit::Audit;
 use idempotency::Idempotency;
 use storages::Secrets;
+use usage::Usage;
 
 /// The engine.
 #[derive(Debug)]
@@ -94,6 +96,7 @@ pub struct Engine {
     accounts: Accounts,
     idempotency: Idempotency,
     audit: Audit,
+    usage: Usage,
     ddl: tokio::sync::Mutex<()>,
     setting_sources: Mutex<BTreeMap<String, String>>,
     stop: CancellationToken,
@@ -160,6 +163,7 @@ impl Engine {
         let cold = ColdTier::new(manifests, settings.manifest_cache.memory_mib.saturating_mul(1 << 20));
         let engine = Arc::new_cyclic(|weak| Self {
             settings,
+            usage: Usage::new(clock.clone()),
             clock,
             store,
             system,

@@ -65,6 +65,10 @@ impl Engine {
             Needs::Stats => view.stats = self.stats().await?,
             Needs::Manifests => view.manifests = self.manifests(scope, only).await?,
             Needs::ManifestCache => view.manifest_cache = self.manifest_cache(scope).await?,
+            Needs::Usage => {
+                let subject = scope.subject();
+                view.usage = self.usage_infos((!sees_everything(subject.role)).then_some(&subject.user)).await?;
+            }
         }
         Ok(view)
     }

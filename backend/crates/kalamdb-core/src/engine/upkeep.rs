@@ -7,10 +7,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalamdb_commons::ids::{CommitTime, JobId, NamespaceId};
+use kalamdb_commons::ids::{CommitTime, Incarnation, JobId, NamespaceId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
-use kalamdb_filestore::PartitionSpec;
+use kalamdb_filestore::{PartitionSpec, Removal};
 use kalamdb_sql::{Flush, StorageTarget};
 use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
 use serde_json::json;
@@ -57,6 +57,9 @@ impl Engine {
         }
         self.periodically(self.settings.flush.check_interval_seconds, |engine| async move {
             engine.flush_by_policy().await;
+            if let Err(error) = engine.measure_storage().await {
+                tracing::warn!(%error, "what users store could not be measured");
+            }
         });
         self.periodically(self.settings.compaction.check_interval_seconds, |engine| async move {
             engine.compact_by_policy().await;
@@ -66,6 +69,11 @@ impl Engine {
         });
         self.periodically(self.settings.manifest_cache.eviction_interval_seconds, |engine| async move {
             engine.submit_manifest_eviction().await;
+        });
+        self.periodically(self.settings.jobs.user_purge_interval_seconds, |engine| async move {
+            if let Err(error) = engine.purge_dropped_users().await {
+                tracing::warn!(%error, "the purge of dropped users could not be queued");
+            }
         });
         self.periodically(3_600, |engine| async move {
             if let Err(error) = engine.forget_old_answers().await {
@@ -333,7 +341,11 @@ impl Engine {
                     scope: id.scope.clone(),
                 };
                 if record.reserved_batch > 0 {
-                    files += self.remove_cold(&spec, life).await?;
+                    let removal = self.remove_cold(&spec, life.successor).await?;
+                    if !removal.held.is_empty() {
+                        tracing::info!(files = ?removal.held, "files of dropped contents are still read; they go as orphans later");
+                    }
+                    files += removal.removed.len();
                 }
                 self.remove_hot(&KeySpace::new(&life.table.name, life.table.id, &id)).await?;
                 self.committer.records(Vec::new(), vec![key]).await?;
@@ -344,20 +356,18 @@ impl Engine {
         Ok(files)
     }
 
-    async fn remove_cold(&self, spec: &PartitionSpec, life: &Dropped) -> Result<usize> {
+    /// Ends the cold tier of a partition, and removes its files.
+    pub(super) async fn remove_cold(&self, spec: &PartitionSpec, successor: Incarnation) -> Result<Removal> {
         // IMPORTANT: what ended the life is durable before its files go: a power cut must not bring back a table whose
         // history is gone.
         self.store.sync().await?;
         // IMPORTANT: the empty manifest first: a flush of the ended life fails its publication from here on.
-        let retired = self.cold.manifests().publish_empty(spec, life.successor).await?;
-        let removal = self.cold.manifests().remove_files(spec, &retired.files).await?;
-        if !removal.held.is_empty() {
-            tracing::info!(files = ?removal.held, "files of dropped contents are still read; they go as orphans later");
-        }
-        Ok(removal.removed.len())
+        let retired = self.cold.manifests().publish_empty(spec, successor).await?;
+        self.cold.manifests().remove_files(spec, &retired.files).await
     }
 
-    async fn remove_hot(&self, space: &KeySpace) -> Result<()> {
+    /// Removes every hot key of a partition but its record.
+    pub(super) async fn remove_hot(&self, space: &KeySpace) -> Result<()> {
         let snapshot = self.committer.readers().newest().snapshot.clone();
         for prefix in keys::partition_prefixes(space) {
             let end = keys::prefix_end(&prefix);

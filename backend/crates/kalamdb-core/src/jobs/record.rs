@@ -25,6 +25,8 @@ pub enum JobKind {
     ContentRemoval,
     /// Removes manifests from memory and from the manifest cache.
     ManifestEviction,
+    /// Removes a dropped user with all partitions.
+    UserPurge,
 }
 
 impl JobKind {
@@ -36,6 +38,7 @@ impl JobKind {
             Self::OrphanRemoval => "orphan_removal",
             Self::ContentRemoval => "content_removal",
             Self::ManifestEviction => "manifest_eviction",
+            Self::UserPurge => "user_purge",
         }
     }
 
@@ -47,6 +50,7 @@ impl JobKind {
             Self::OrphanRemoval => "OR",
             Self::ContentRemoval => "CR",
             Self::ManifestEviction => "ME",
+            Self::UserPurge => "UP",
         }
     }
 }

@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kalamdb_commons::ids::{CommitTime, PartitionId, Scope};
+use kalamdb_commons::ids::{CommitTime, PartitionId, Scope, TableRef};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::{Asked, Loaded, PartitionSpec};
@@ -119,13 +119,7 @@ impl Partition {
     pub(crate) fn new(table: &Table, scope: &Scope, record: Option<PartitionRecord>, total: &Arc<HotTotal>) -> Self {
         let id = PartitionId { incarnation: table.incarnation, scope: scope.clone() };
         let record_written = record.is_some();
-        let record = record.unwrap_or_else(|| PartitionRecord {
-            table: table.name.clone(),
-            manifest_version: 0,
-            flushed_through: CommitTime::ZERO,
-            reserved_batch: 0,
-            change_log_trimmed_through: CommitTime::ZERO,
-        });
+        let record = record.unwrap_or_else(|| new_record(&table.name));
         Self {
             keys: KeySpace::new(&table.name, table.id, &id),
             spec: PartitionSpec {
@@ -365,6 +359,20 @@ impl Partition {
         forget_old_views(&mut state, oldest);
     }
 
+    /// Everything of the partition is being removed: it is as new from here on.
+    pub(crate) fn emptied(&self) {
+        let mut state = self.state.lock();
+        self.total.moved(state.hot, HotCount::default());
+        *state = State {
+            record: new_record(&self.spec.table),
+            record_written: false,
+            overlay: Overlay::default(),
+            hot: HotCount::default(),
+            views: VecDeque::new(),
+            in_flight: None,
+        };
+    }
+
     /// Drops views that nobody needs any more.
     pub(crate) fn forget_old_views(&self, oldest: CommitTime) {
         forget_old_views(&mut self.state.lock(), oldest);
@@ -401,6 +409,17 @@ impl Drop for InFlight<'_> {
 impl Drop for Partition {
     fn drop(&mut self) {
         self.total.moved(self.state.get_mut().hot, HotCount::default());
+    }
+}
+
+/// The record of a partition that nothing was written to.
+fn new_record(table: &TableRef) -> PartitionRecord {
+    PartitionRecord {
+        table: table.clone(),
+        manifest_version: 0,
+        flushed_through: CommitTime::ZERO,
+        reserved_batch: 0,
+        change_log_trimmed_through: CommitTime::ZERO,
     }
 }
 

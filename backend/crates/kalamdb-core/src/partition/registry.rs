@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use kalamdb_commons::Result;
-use kalamdb_commons::ids::{Incarnation, Scope};
+use kalamdb_commons::ids::{Incarnation, PartitionId, Scope};
 use kalamdb_commons::schema::Table;
 use kalamdb_store::Snapshot;
 use kalamdb_store::keys::{self, PartitionRecord};
@@ -87,6 +87,13 @@ impl Partitions {
     /// What the hot tier holds of all of them together.
     pub(crate) fn hot(&self) -> &HotTotal {
         &self.hot
+    }
+
+    /// Forgets a partition that was emptied for good.
+    pub(crate) fn forget_one(&self, id: &PartitionId) {
+        if let Some(scopes) = self.by_life.get(&id.incarnation).map(|scopes| scopes.clone()) {
+            scopes.remove(&id.scope);
+        }
     }
 
     /// Forgets the partitions of a life that has ended.

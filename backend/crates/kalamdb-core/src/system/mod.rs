@@ -10,6 +10,7 @@
 //! | [`catalog_tables`] | `users`, `namespaces`, `tables`, `schemas`, `columns` |
 //! | [`server_tables`] | `storages`, `jobs`, `manifest`, `manifest_cache`, `stats`, `settings`, `cluster` |
 //! | [`information_schema`] | `tables` and `columns` as PostgreSQL has them |
+//! | [`usage_tables`] | `user_usage` |
 //! | [`show`] | SHOW and DESCRIBE |
 //! | [`sheet`] | rows of cells to Arrow |
 //!
@@ -22,6 +23,7 @@ mod information_schema;
 mod server_tables;
 mod sheet;
 pub mod show;
+mod usage_tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,13 +31,14 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use kalamdb_auth::policy::{Right, Verdict, decide};
 use kalamdb_commons::error::Result;
-use kalamdb_commons::ids::{Scope, StorageId, TableRef};
+use kalamdb_commons::ids::{Scope, StorageId, TableRef, UserId};
 use kalamdb_commons::schema::{Actor, Role};
 use kalamdb_commons::settings::Settings;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_filestore::CachedManifest;
 
 use crate::catalog::Catalog;
+use crate::engine::usage::UsageInfo;
 use crate::jobs::JobRecord;
 use sheet::Columns;
 
@@ -75,6 +78,8 @@ pub struct SystemView {
     pub manifests: Vec<(TableRef, Scope, String)>,
     /// Entries of the manifest cache.
     pub manifest_cache: Vec<CachedManifest>,
+    /// What users use.
+    pub usage: Vec<(UserId, UsageInfo)>,
     /// This node.
     pub node: NodeInfo,
 }
@@ -97,6 +102,7 @@ impl SystemView {
             table_stats: Vec::new(),
             manifests: Vec::new(),
             manifest_cache: Vec::new(),
+            usage: Vec::new(),
             node,
         }
     }
@@ -139,6 +145,8 @@ pub enum Needs {
     Manifests,
     /// The entries of the manifest cache.
     ManifestCache,
+    /// What users use.
+    Usage,
 }
 
 /// A table that the server answers by itself.
@@ -201,7 +209,7 @@ const fn for_dba(
     SystemTable { namespace: SYSTEM, name, needs, right: Some(Right::ServerTables), columns, fill }
 }
 
-static TABLES: [SystemTable; 15] = [
+static TABLES: [SystemTable; 16] = [
     // Its rows come page by page, from `tables`.
     for_dba(AUDIT_LOG, Needs::Nothing, audit::AUDIT_LOG, |_| Ok(Vec::new())),
     for_dba("cluster", Needs::Nothing, server_tables::CLUSTER, server_tables::cluster),
@@ -215,6 +223,10 @@ static TABLES: [SystemTable; 15] = [
     for_dba("stats", Needs::Stats, server_tables::STATS, server_tables::stats),
     for_dba("storages", Needs::Storages, server_tables::STORAGES, server_tables::storages),
     for_all(SYSTEM, "tables", catalog_tables::TABLES, catalog_tables::tables),
+    SystemTable {
+        needs: Needs::Usage,
+        ..for_all(SYSTEM, "user_usage", usage_tables::USER_USAGE, usage_tables::user_usage)
+    },
     for_dba("users", Needs::Nothing, catalog_tables::USERS, catalog_tables::users),
     for_all(INFORMATION_SCHEMA, "columns", information_schema::COLUMNS, information_schema::columns),
     for_all(INFORMATION_SCHEMA, "tables", information_schema::TABLES, information_schema::tables),

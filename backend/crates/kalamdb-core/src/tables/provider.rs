@@ -127,6 +127,7 @@ impl PartitionTable {
             let file = scanned_file(batch, dead);
             let version = batch.entry.schema_version;
             let live_rows = (batch.entry.row_count - dead.len()) as usize;
+            StatementStats::add(&self.stats.cold_rows_read, live_rows as u64);
             match by_version.iter_mut().find(|of| of.version == version) {
                 Some(of) => {
                     of.files.push(file);

@@ -12,6 +12,7 @@ mod life;
 mod manifest_cache;
 mod model;
 mod pruning;
+mod purge;
 mod receipts;
 mod requirements;
 mod roles;

@@ -59,6 +59,11 @@ fn alter_user_sets_one_thing() {
     assert_eq!(altered("SET PASSWORD 'x'"), UserChange::Password(Secret::new("x".to_owned())));
     assert_eq!(altered("SET ROLE 'dba'"), UserChange::Role(Role::Dba));
     assert_eq!(altered("SET EMAIL 'a@b.c'"), UserChange::Email("a@b.c".to_owned()));
+    let limit = UserChange::Limit;
+    assert_eq!(altered("SET LIMIT requests_per_second 5"), limit(UserLimit::RequestsPerSecond, Some(5)));
+    assert_eq!(altered("SET LIMIT Storage_Bytes = 0"), limit(UserLimit::StorageBytes, Some(0)));
+    assert_eq!(altered("SET LIMIT subscriptions UNLIMITED"), limit(UserLimit::Subscriptions, Some(0)));
+    assert_eq!(altered("SET LIMIT subscriptions = DEFAULT"), limit(UserLimit::Subscriptions, None));
     assert_eq!(altered("WITH PASSWORD 'x'"), UserChange::Password(Secret::new("x".to_owned())));
     assert_eq!(altered("ROLE service"), UserChange::Role(Role::Service));
 }
@@ -82,9 +87,13 @@ fn what_is_missing_or_not_implemented_is_named() {
         ("CREATE USER a IDENTIFIED BY 'x'", "IDENTIFIED in CREATE USER is not implemented"),
         ("CREATE USER a PASSWORD 'x' ROLE", "expected a role"),
         ("CREATE OR REPLACE USER a PASSWORD 'x'", "CREATE OR REPLACE is not implemented"),
-        ("ALTER USER a", "expected PASSWORD, ROLE or EMAIL"),
+        ("ALTER USER a", "expected PASSWORD, ROLE, EMAIL or LIMIT"),
         ("ALTER USER a RENAME TO b", "ALTER USER ... RENAME is not implemented"),
         ("ALTER USER a SET PASSWORD 'x' ROLE 'dba'", "expected the end of ALTER USER"),
+        ("ALTER USER a SET LIMIT wishes 3", "unknown limit 'wishes'; allowed are requests_per_second, "),
+        ("ALTER USER a SET LIMIT subscriptions", "expected a number, UNLIMITED or DEFAULT"),
+        ("ALTER USER a SET LIMIT subscriptions -1", "expected a number, UNLIMITED or DEFAULT"),
+        ("CREATE USER a PASSWORD 'x' LIMIT subscriptions 3", "use ALTER USER ... SET LIMIT"),
         ("DROP USER a, b", "dropping several users in one statement is not implemented"),
         ("DROP USER a CASCADE", "CASCADE in DROP USER is not implemented"),
     ]);

@@ -3,6 +3,8 @@
 //! An account can be made, changed and dropped by whoever has at least its role, before and after: a `dba` deals
 //! with accounts up to `dba`.
 
+use std::collections::BTreeMap;
+
 use kalamdb_auth::policy::{Right, Verdict, decide};
 use kalamdb_commons::error::{Error, Result};
 use kalamdb_commons::ids::UserId;
@@ -29,7 +31,8 @@ pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateUse
         }
         Some(_) => {
             return Err(Error::already_exists(format!(
-                "user '{id}' was dropped and is not purged yet: the name stays taken while rows are stored under it"
+                "user '{id}' was dropped and is not purged yet: the name stays taken while rows are stored under it \
+                 (auth.dropped_user_hours)"
             )));
         }
         None => {}
@@ -46,6 +49,8 @@ pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateUse
         created_at_ms: context.now_ms,
         updated_at_ms: context.now_ms,
         deleted_at_ms: None,
+        purge_life: None,
+        limits: BTreeMap::new(),
     });
     Ok(draft.finish(format!("User '{id}' created")).into())
 }
@@ -67,6 +72,8 @@ pub(super) fn alter(catalog: &Catalog, context: &DdlContext, name: &str, change:
             user.generation += u64::from(*role != user.role);
             user.role = *role;
         }
+        UserChange::Limit(limit, Some(max)) => std::mem::drop(user.limits.insert(*limit, *max)),
+        UserChange::Limit(limit, None) => std::mem::drop(user.limits.remove(limit)),
         UserChange::Email(address) => user.email = Some(checked_email(address)?),
     }
     user.updated_at_ms = context.now_ms;

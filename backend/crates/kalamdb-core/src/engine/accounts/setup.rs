@@ -4,6 +4,8 @@
 //! shown to be its owner, by logging in with it or by setting the server up, `needs_setup` is true. Setting up takes no
 //! credentials, so it is for the server's own machine unless the settings say otherwise.
 
+use std::collections::BTreeMap;
+
 use kalamdb_commons::ids::UserId;
 use kalamdb_commons::schema::Role;
 use kalamdb_commons::{Error, ErrorKind, Result};
@@ -76,6 +78,8 @@ impl Engine {
                     created_at_ms: now_ms,
                     updated_at_ms: now_ms,
                     deleted_at_ms: None,
+                    purge_life: None,
+                    limits: BTreeMap::new(),
                 });
                 Ok(Some(draft.finish("set up")))
             })
