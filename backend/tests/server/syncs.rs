@@ -102,6 +102,8 @@ macro_rules! something_is_lost_without {
 
 // Left out here is the file of the hot tier's options, which is written for people and never read.
 something_is_lost_without! {
+    the_key_of_the_audit_log_is_synced: two_lives, "file */audit.key*";
+    the_name_of_the_key_of_the_audit_log_is_synced: two_lives, "dir */data +audit.key";
     the_log_of_commits_is_synced: two_lives, "file */hot/*.log";
     the_files_of_the_hot_tier_are_synced: two_lives, "file */hot/*.sst";
     the_list_of_files_of_the_hot_tier_is_synced: two_lives, "file */hot/MANIFEST-*";
@@ -147,6 +149,7 @@ async fn every_kind_of_sync_is_known() {
         "dir data/storage/app/gone/shared",
         "dir data/storage/app/t",
         "dir data/storage/app/t/shared",
+        "file data/audit.key.tmp",
         "file data/hot/.dbtmp",
         "file data/hot/.log",
         "file data/hot/.sst",

@@ -68,7 +68,6 @@ impl Engine {
                 job.progress(0, 0);
             }
         }
-        fail::fail_point!("purge::before_account");
         self.edit_accounts(|catalog| {
             Ok(dropped(catalog, user).map(|user| {
                 let mut draft = Draft::new(catalog);
@@ -110,7 +109,6 @@ impl Engine {
                 0 => 0,
                 _ => self.purge_cold(partition.spec(), successor).await?,
             };
-            fail::fail_point!("purge::after_cold");
             self.remove_hot(partition.keys()).await?;
             // IMPORTANT: last of the partition: without it nobody would look for the rest.
             self.committer.records(Vec::new(), vec![key]).await?;
