@@ -1,6 +1,9 @@
 //! Compaction that is cut short between any two of its durable steps, and under load: the same answers after the next
 //! start, and no file left that nobody needs.
 
+use std::time::Duration;
+
+use kalamdb_commons::clock::Stopwatch;
 use serde_json::json;
 
 use crate::server::{Client, Home, Server};
@@ -47,9 +50,13 @@ fn files(home: &Home) -> Vec<String> {
 }
 
 /// Waits until the partition has so many files.
+/// How long a compaction and the removal of what it retired may take.
+const FILES_WITHIN: Duration = Duration::from_secs(60);
+
 async fn until_files(server: &Server, count: usize) {
     let mut seen = Vec::new();
-    for _ in 0..2_000 {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < FILES_WITHIN {
         seen = files(&server.home);
         if seen.len() == count {
             return;
