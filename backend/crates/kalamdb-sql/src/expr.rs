@@ -19,7 +19,7 @@ pub fn is_default(expr: &Expr) -> bool {
 /// and no evaluation.
 pub fn is_constant(expr: &Expr) -> bool {
     match expr {
-        Expr::Value(_) => true,
+        Expr::Value(_) | Expr::TypedString(_) => true,
         Expr::Nested(inner) => is_constant(inner),
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => {
             matches!(&**expr, Expr::Value(value) if matches!(value.value, Value::Number(..) | Value::Placeholder(_)))

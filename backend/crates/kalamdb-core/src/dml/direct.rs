@@ -10,7 +10,7 @@ use kalamdb_commons::system_columns::{ID, SystemColumns};
 use kalamdb_commons::types::ColumnType;
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::BatchColumn;
-use kalamdb_sql::ast::Expr;
+use kalamdb_sql::ast::{DataType, Expr, TimezoneInfo};
 use kalamdb_store::rows::convert::convert;
 use kalamdb_store::rows::{self, Projected, RowDecoder, key_bytes};
 
@@ -27,7 +27,24 @@ pub(crate) enum NamedKey {
     /// `_id`; `None` if it is compared with NULL.
     Id(Option<RowId>),
     /// A unique key.
-    Unique { key: u32, columns: Vec<ColumnId>, values: Vec<ArrayRef> },
+    Unique {
+        /// The key's number.
+        key: u32,
+        /// Its columns.
+        columns: Vec<ColumnId>,
+        /// Their values, one of each.
+        values: Vec<ArrayRef>,
+        /// The WHERE says nothing else, and its columns are of types whose key bytes are equal exactly where the values
+        /// compare as equal: the row that is found need not be tested.
+        decides: bool,
+    },
+}
+
+impl NamedKey {
+    /// Whether the row that is found is certain to pass the WHERE.
+    pub(crate) fn decides(&self) -> bool {
+        matches!(self, Self::Unique { decides: true, .. })
+    }
 }
 
 /// The key that a WHERE names, if all of it is equalities with constants and they cover one. The rest of the
@@ -55,7 +72,13 @@ pub(crate) fn named_key(table: &Table, filter: &Expr) -> Result<Option<NamedKey>
         };
         let values: Option<Vec<ArrayRef>> = key.columns.iter().map(value_of).collect();
         if let Some(values) = values {
-            return Ok(Some(NamedKey::Unique { key: key.id, columns: key.columns.clone(), values }));
+            let exact = |id: &ColumnId| {
+                use ColumnType as T;
+                let column_type = table.column_by_id(*id).map(|column| column.column_type);
+                matches!(column_type, Some(T::SmallInt | T::Int | T::BigInt | T::Text))
+            };
+            let decides = equalities.len() == key.columns.len() && key.columns.iter().all(exact);
+            return Ok(Some(NamedKey::Unique { key: key.id, columns: key.columns.clone(), values, decides }));
         }
     }
     Ok(None)
@@ -64,6 +87,17 @@ pub(crate) fn named_key(table: &Table, filter: &Expr) -> Result<Option<NamedKey>
 /// A literal as a value of a column, if it is one exactly: a comparison with anything else is for the planner, which
 /// knows how to compare across types.
 fn literal(value: &Expr, column: &Column) -> Option<ArrayRef> {
+    if let Expr::Nested(inner) = value {
+        return literal(inner, column);
+    }
+    if let Expr::TypedString(typed) = value {
+        let same = match typed.data_type {
+            DataType::Date => column.column_type == ColumnType::Date,
+            DataType::Timestamp(None, TimezoneInfo::None) => column.column_type == ColumnType::Timestamp,
+            _ => false,
+        };
+        return if same { column_of_literals(std::iter::once(value), column)?.ok() } else { None };
+    }
     let array = column_of_literals(std::iter::once(value), column)?.ok()?;
     let text = value.to_string();
     let fraction = text.contains(['.', 'e', 'E']) && column.column_type.arrow().is_integer();
@@ -81,7 +115,7 @@ pub(crate) async fn rows(
 ) -> Result<RecordBatch> {
     let row = match key {
         NamedKey::Id(row) => *row,
-        NamedKey::Unique { key, columns, values } => {
+        NamedKey::Unique { key, columns, values, .. } => {
             let refs: Vec<&ArrayRef> = values.iter().collect();
             let bytes = [key_bytes(&refs, 0)?];
             let question = KeyQuestion { table, key: *key, columns, values, bytes: &bytes };

@@ -117,7 +117,10 @@ fn planned(
     input: &Schema,
     name: String,
 ) -> Result<(Field, Arc<dyn PhysicalExpr>)> {
-    let physical = planner.qualified_expression(expr.clone(), schema)?;
+    let physical: Arc<dyn PhysicalExpr> = match as_column(expr).and_then(|column| input.index_of(&column).ok()) {
+        Some(at) => Arc::new(ColumnExpr::new(input.field(at).name(), at)),
+        None => planner.qualified_expression(expr.clone(), schema)?,
+    };
     let field = physical.return_field(input).map_err(|error| plan_error(error, "RETURNING"))?;
     Ok((field.as_ref().clone().with_name(name).with_nullable(true), physical))
 }

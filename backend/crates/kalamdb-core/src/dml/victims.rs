@@ -102,10 +102,14 @@ async fn find_directly(scope: &StatementScope, search: &Search<'_>) -> Result<Op
     let name = search.alias.unwrap_or(search.table.name.table.as_str());
     let qualified = DFSchema::try_from_qualified_schema(TableReference::bare(name), &found.schema())
         .map_err(|error| plan_error(error, "the statement"))?;
-    let matches = planner.qualified_expression(filter.clone(), &qualified)?;
-    let matches = planner.evaluate(&matches, &found)?;
-    let matches = matches.as_boolean_opt().ok_or_else(|| Error::execution("the WHERE is not a BOOLEAN"))?;
-    let rows = arrow::compute::filter_record_batch(&found, matches).map_err(arrow_error)?;
+    let rows = if key.decides() {
+        found
+    } else {
+        let matches = planner.qualified_expression(filter.clone(), &qualified)?;
+        let matches = planner.evaluate(&matches, &found)?;
+        let matches = matches.as_boolean_opt().ok_or_else(|| Error::execution("the WHERE is not a BOOLEAN"))?;
+        arrow::compute::filter_record_batch(&found, matches).map_err(arrow_error)?
+    };
     let value = |expr: &Expr| planner.evaluate(&planner.qualified_expression(expr.clone(), &qualified)?, &rows);
     let set = search.set.iter().map(|(_, expr)| value(expr)).collect::<Result<_>>()?;
     Ok(Some(Victims { rows, set }))

@@ -88,6 +88,12 @@ impl PartitionRead {
         CommitTime(self.point.through().0 + 1)
     }
 
+    /// Whether the hot tier can hold a row that is not in the view. False is certain, because the committer notes a
+    /// partition's last commit before it publishes it; garbage at or below F does not count.
+    pub(crate) fn may_have_hot_rows(&self) -> bool {
+        self.pending.is_some() || self.partition.hot().last > self.view.flushed_through()
+    }
+
     /// The newest version of each row. `rows` must be sorted; the answer is parallel.
     pub(crate) async fn versions(&self, rows: &[RowId]) -> Result<Vec<Option<Version>>> {
         let mut versions = vec![None; rows.len()];

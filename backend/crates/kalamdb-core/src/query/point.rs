@@ -34,6 +34,9 @@ pub(crate) async fn answer(scope: &StatementScope, query: &Query) -> Result<Opti
     let read = scope.read(&table).await?;
     let exposure = Exposure { seq: true, ..Exposure::default() };
     let found = direct::rows(scope, &table, &read, &key, exposure).await?;
+    if key.decides() {
+        return Ok(Some((table, list.project(planner, &found)?)));
+    }
     let qualifier = alias.as_deref().unwrap_or(table.name.table.as_str());
     let schema = DFSchema::try_from_qualified_schema(TableReference::bare(qualifier), &found.schema())
         .map_err(|error| plan_error(error, "the query"))?;

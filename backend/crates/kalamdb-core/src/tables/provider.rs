@@ -97,6 +97,9 @@ impl PartitionTable {
     }
 
     async fn hot_plan(&self, projection: &[Projected]) -> DataFusionResult<Option<Arc<dyn ExecutionPlan>>> {
+        if !self.read.may_have_hot_rows() {
+            return Ok(None);
+        }
         let scan = HotScan::new(
             self.table.clone(),
             self.read.clone(),
