@@ -9,7 +9,9 @@
 //! |---|---|
 //! | [`rules`] | what each key may be, in one table, and the rules between keys |
 //! | [`print`] | `--print-config` and `server.example.toml` |
+//! | [`heaps`] | the one setting that is the C library's |
 
+pub(crate) mod heaps;
 pub(crate) mod print;
 pub(crate) mod rules;
 

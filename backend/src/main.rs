@@ -49,6 +49,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    config::heaps::limit();
     match act(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaints) => {

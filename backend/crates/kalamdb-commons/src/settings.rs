@@ -95,7 +95,7 @@ section! {
         /// `sync` or `buffered`. Buffered is faster and may lose the last moments in a power cut.
         durability: Durability = Durability::Sync,
         /// RocksDB's block cache, in MiB. Larger makes reads of hot rows that left the write buffer faster.
-        block_cache_mib: usize = 32,
+        block_cache_mib: usize = 16,
         /// RocksDB's write buffers together, in MiB. Larger means fewer, larger hot files and more memory.
         write_buffer_mib: usize = 32,
         /// Hot bytes at which a flush of the largest partitions starts by itself, in MiB.

@@ -91,3 +91,26 @@ async fn deleted_rows_show_only_to_who_asks_for_them() {
         db.flush("app.t").await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_may_be_named_by_typed_literals() {
+    let db = Db::new().await;
+    db.said("CREATE NAMESPACE app").await;
+    db.said("CREATE SHARED TABLE app.d (day DATE, at TIMESTAMP, n INT, PRIMARY KEY (day, at))").await;
+    db.said(
+        "INSERT INTO app.d VALUES ('2024-02-29', '2024-02-29 05:00:00', 1), ('2024-03-01', '2024-03-01 05:00:00', 2)",
+    )
+    .await;
+    for _ in ["hot", "cold"] {
+        let key = "day = DATE '2024-02-29' AND at = TIMESTAMP '2024-02-29 05:00:00'";
+        assert_eq!(db.lines(&format!("SELECT n FROM app.d WHERE {key}")).await, ["1"]);
+        assert_eq!(db.lines(&format!("SELECT n FROM app.d WHERE {key} AND n = 2")).await, Vec::<String>::new());
+        assert_eq!(db.count(&format!("UPDATE app.d SET n = n WHERE ({key})")).await, 1);
+        // A literal of another type than the column's is compared as the planner compares them.
+        let mixed = "day = TIMESTAMP '2024-02-29 00:00:00' AND at = TIMESTAMP '2024-02-29 05:00:00'";
+        assert_eq!(db.lines(&format!("SELECT n FROM app.d WHERE {mixed}")).await, ["1"]);
+        let other = "day = TIMESTAMP '2024-02-29 05:00:00' AND at = TIMESTAMP '2024-02-29 05:00:00'";
+        assert_eq!(db.lines(&format!("SELECT n FROM app.d WHERE {other}")).await, Vec::<String>::new());
+        db.flush("app.d").await;
+    }
+}

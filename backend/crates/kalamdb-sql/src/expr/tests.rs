@@ -51,7 +51,9 @@ fn every_other_filter_is_no_key_equality() {
 
 #[test]
 fn constants_are_literals_and_parameters() {
-    for text in ["1", "-1", "+1", "'x'", "NULL", "TRUE", "$1", "-$1", "((1))", "1.5e3", "E'x'", "X'00'", "DATE '2020-01-01'"] {
+    for text in
+        ["1", "-1", "+1", "'x'", "NULL", "TRUE", "$1", "-$1", "((1))", "1.5e3", "E'x'", "X'00'", "DATE '2020-01-01'"]
+    {
         assert!(is_constant(&read(text)), "{text}");
     }
     for text in ["a", "1 + 1", "f()", "-'x'", "NOT TRUE", "-DATE '2020-01-01'", "- -1", "now()"] {
