@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p kalamdb-server --bench goals` runs everything. Behind `--` may stand `quick`, which takes sizes that
 //! say nothing about speed and only show that everything runs, and names of sections: `ids`, `writes`, `cold`, `pruning`,
-//! `scans`, `versions`, `masks`, `logins`, `memory`.
+//! `batches`, `partitions`, `scans`, `versions`, `masks`, `logins`, `memory`.
 //!
 //! Rates and ratios are medians of several runs. The load comes from this process, on the same cores as the server;
 //! the column `load` says which part of the processor time of both was its. Flushes by policy and automatic
@@ -15,10 +15,11 @@
 //! | [`server`], [`client`] | the server's process, and a connection to it |
 //! | [`data`] | rows, as SQL text, CSV and Arrow |
 //! | [`figures`], [`report`] | medians and percentiles; the table |
-//! | [`writes`], [`cold`], [`pruning`], [`scans`], [`masks`], [`logins`], [`memory`] | the sections |
+//! | [`writes`], [`cold`], [`pruning`], [`batches`], [`partitions`], [`scans`], [`masks`], [`logins`], [`memory`] | the sections |
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+mod batches;
 mod client;
 mod cold;
 mod data;
@@ -26,6 +27,7 @@ mod figures;
 mod logins;
 mod masks;
 mod memory;
+mod partitions;
 mod pruning;
 mod report;
 mod scans;
@@ -59,6 +61,8 @@ struct Sizes {
     batch_rows: u64,
     /// Batches of the table that is pruned.
     many_batches: u64,
+    /// Partitions of the table of many partitions, at first and in the end.
+    partitions: (u64, u64),
     /// Point SELECTs.
     lookups: usize,
     /// UPDATEs, and as many DELETEs, by key.
@@ -86,6 +90,7 @@ const FULL: Sizes = Sizes {
     contended: 2_000,
     batch_rows: 10_000,
     many_batches: 1_000,
+    partitions: (100, 10_000),
     lookups: 5_000,
     changes: 1_000,
     keyed_rows: 100_000,
@@ -105,6 +110,7 @@ const QUICK: Sizes = Sizes {
     contended: 100,
     batch_rows: 100,
     many_batches: 50,
+    partitions: (20, 200),
     lookups: 100,
     changes: 50,
     keyed_rows: 2_000,
@@ -118,11 +124,13 @@ const QUICK: Sizes = Sizes {
 /// A part of the run: its name, and what it does.
 type Section = (&'static str, fn(&Sizes, &mut Report) -> Result<()>);
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 11] = [
     ("ids", writes::ids),
     ("writes", writes::measure),
     ("cold", cold::measure),
     ("pruning", pruning::measure),
+    ("batches", batches::measure),
+    ("partitions", partitions::measure),
     ("scans", scans::superseded),
     ("versions", scans::versions),
     ("masks", masks::measure),

@@ -31,6 +31,7 @@ pub(crate) struct Server {
     address: String,
     token: String,
     directory: TempDir,
+    settings: Vec<(String, String)>,
 }
 
 impl Server {
@@ -44,34 +45,35 @@ impl Server {
         Self::with(&[])
     }
 
+    /// The same with more settings, by their variables.
+    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::with(&[&NOTHING_BY_ITSELF, settings].concat())
+    }
+
     fn with(settings: &[(&str, &str)]) -> Result<Self> {
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let mut process = Command::new(env!("CARGO_BIN_EXE_kalamdb-server"))
-            .env_clear()
-            .env("KALAMDB_SERVER__PORT", "0")
-            .env("KALAMDB_STORAGE__DATA_DIR", directory.path().join("data"))
-            .env("KALAMDB_ROOT_PASSWORD", PASSWORD)
-            .env("KALAMDB_AUTH__ACCESS_TOKEN_SECONDS", "86400")
-            .env("KALAMDB_LOGGING__LEVEL", "warn")
-            .envs(settings.iter().copied())
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = process.stdout.take().ok_or("the server has no standard output")?;
-        let (sender, lines) = sync_channel(16);
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut server = Self { process, lines, address: String::new(), token: String::new(), directory };
+        let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (process, lines) = launch(directory.path(), &settings)?;
+        let mut server = Self { process, lines, address: String::new(), token: String::new(), directory, settings };
         server.address = server.announced()?;
-        server.log_in()?;
+        server.token = server.log_in("root")?;
         server.client()?.sql("CREATE NAMESPACE bench")?;
         Ok(server)
+    }
+
+    /// Stops the server in order, and starts it again on its data. Returns the time from the start of the process until it
+    /// listens, in ms. Its clients have to connect again.
+    pub(crate) fn restart(&mut self) -> Result<f64> {
+        let asked = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status()?;
+        if !asked.success() || !self.process.wait()?.success() {
+            return Err("the server did not end in order".into());
+        }
+        let watch = Stopwatch::start();
+        (self.process, self.lines) = launch(self.directory.path(), &self.settings)?;
+        self.address = self.announced()?;
+        let started_ms = watch.elapsed_ms();
+        self.token = self.log_in("root")?;
+        Ok(started_ms)
     }
 
     fn announced(&self) -> Result<String> {
@@ -83,17 +85,21 @@ impl Server {
         }
     }
 
-    fn log_in(&mut self) -> Result<()> {
-        let credentials = json!({ "user": "root", "password": PASSWORD }).to_string();
+    fn log_in(&self, user: &str) -> Result<String> {
+        let credentials = json!({ "user": user, "password": PASSWORD }).to_string();
         let mut client = Client::connect(&self.address, "")?;
         let answer = client.post("/v1/api/auth/login", "application/json", credentials.as_bytes())?;
-        self.token = answer["access_token"].as_str().ok_or("a login without a token")?.to_owned();
-        Ok(())
+        Ok(answer["access_token"].as_str().ok_or("a login without a token")?.to_owned())
     }
 
     /// A new connection.
     pub(crate) fn client(&self) -> Result<Client> {
         Client::connect(&self.address, &self.token)
+    }
+
+    /// A new connection of a user whose password is the one of all.
+    pub(crate) fn client_of(&self, user: &str) -> Result<Client> {
+        Client::connect(&self.address, &self.log_in(user)?)
     }
 
     /// The directory that the data lies in.
@@ -158,6 +164,32 @@ impl Drop for Server {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// Starts the process; what it writes to its standard output comes line by line.
+fn launch(directory: &Path, settings: &[(String, String)]) -> Result<(Child, Receiver<String>)> {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_kalamdb-server"))
+        .env_clear()
+        .env("KALAMDB_SERVER__PORT", "0")
+        .env("KALAMDB_STORAGE__DATA_DIR", directory.join("data"))
+        .env("KALAMDB_ROOT_PASSWORD", PASSWORD)
+        .env("KALAMDB_AUTH__ACCESS_TOKEN_SECONDS", "86400")
+        .env("KALAMDB_LOGGING__LEVEL", "warn")
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = process.stdout.take().ok_or("the server has no standard output")?;
+    let (sender, lines) = sync_channel(16);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    Ok((process, lines))
 }
 
 /// The processor time of a process so far, user and system.

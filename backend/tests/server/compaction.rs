@@ -13,10 +13,12 @@ pub(crate) const POINTS: &[&str] = &[
     "compaction::after_number",
     "compaction::after_mark",
     "flush::before_batch_sync",
+    "storage::before_directory_sync",
     "flush::after_batch_durable",
     "compaction::after_batch",
     "compaction::after_manifest",
     "compaction::before_removal",
+    "storage::after_deletion",
     "manifest::between_removals",
     "compaction::after_removal",
 ];
@@ -124,5 +126,21 @@ async fn history_is_compacted_without_being_asked() {
     history(&server).await;
     let before = server.rows("SELECT id, n FROM app.t ORDER BY id").await;
     until_files(&server, 1).await;
+    assert_eq!(server.rows("SELECT id, n FROM app.t ORDER BY id").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_that_nobody_reads_after_a_start_is_compacted_too() {
+    let server = Home::new(FAST).start().await;
+    history(&server).await;
+    let before = server.rows("SELECT id, n FROM app.t ORDER BY id").await;
+    let home = server.stop().with(&[("COMPACTION__AUTOMATIC", "true"), ("COMPACTION__BATCHES_MIN", "4")]);
+    let server = home.start().await;
+    let compacted = async {
+        while files(&home).len() > 1 {
+            server.rows("SELECT count(*) FROM system.jobs").await;
+        }
+    };
+    tokio::time::timeout(FILES_WITHIN, compacted).await.unwrap_or_else(|_| panic!("{:?}", files(&home)));
     assert_eq!(server.rows("SELECT id, n FROM app.t ORDER BY id").await, before);
 }

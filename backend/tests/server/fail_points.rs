@@ -12,8 +12,9 @@ use crate::disk::{Disk, Reached};
 use crate::load::{Dice, End, Kept, Kind, Load, say};
 use crate::power_cut::{assert_no_manifest_was_lost, some};
 use crate::server::{Home, Server};
+use crate::{rebuilds, removals};
 
-/// Every fail point there is but those of [`compaction`], and how often it may be passed before the server ends there, at most: often enough that
+/// Every fail point there is but those of [`compaction`], [`rebuilds`] and [`removals`], and how often it may be passed before the server ends there, at most: often enough that
 /// there is something to lose, and seldom enough that it is reached.
 const POINTS: &[(&str, u64)] = &[
     ("commit::after_write", 60),
@@ -21,6 +22,7 @@ const POINTS: &[(&str, u64)] = &[
     ("flush::after_batch", 4),
     ("flush::after_batch_durable", 4),
     ("flush::after_manifest", 4),
+    ("flush::after_number", 4),
     ("flush::before_batch_sync", 4),
     ("flush::before_removal", 4),
     ("manifest::after_durable", 4),
@@ -30,6 +32,7 @@ const POINTS: &[(&str, u64)] = &[
     ("manifest_cache::after_memory", 4),
     ("manifest_cache::before_entry", 4),
     ("manifest_cache::entry_fails", 4),
+    ("storage::before_directory_sync", 4),
     ("storage::write", 6),
     ("store::after_commit", 60),
     ("store::before_commit", 60),
@@ -66,8 +69,10 @@ fn every_fail_point_of_the_source_is_driven() {
         found.extend(after.map(|rest| rest.split('"').nth(1).unwrap().to_owned()));
     }
     let under_load = POINTS.iter().map(|(name, _)| *name);
-    let driven: BTreeSet<String> =
-        under_load.chain(compaction::POINTS.iter().copied()).map(ToOwned::to_owned).collect();
+    let driven: BTreeSet<String> = under_load
+        .chain([compaction::POINTS, rebuilds::POINTS, removals::POINTS].concat())
+        .map(ToOwned::to_owned)
+        .collect();
     assert_eq!(found, driven);
 }
 

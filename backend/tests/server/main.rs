@@ -15,6 +15,8 @@
 //! | [`power_cut`] | the same when what was not synced is lost |
 //! | [`fail_points`] | an end between any two durable steps |
 //! | [`compaction`] | history compacted, cut short, and by itself |
+//! | [`rebuilds`] | lost manifests made again, cut short |
+//! | [`removals`] | dropped contents and orphan files removed, cut short |
 //! | [`damage`] | damaged and missing files |
 //! | [`full_disk`] | a disk without space |
 //! | [`syncs`] | each sync is needed: without it a power cut is noticed |
@@ -42,7 +44,9 @@ mod load;
 mod manifest_cache;
 mod names;
 mod power_cut;
+mod rebuilds;
 mod refusals;
+mod removals;
 mod repeats;
 mod s3;
 mod server;

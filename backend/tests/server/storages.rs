@@ -1,9 +1,14 @@
 //! History in S3: flushed, read, corrected, and there again after restarts, lost manifests and a store that fails.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::s3::{S3, Wire};
 use crate::server::{Home, Server};
+
+/// How long it may take until a lost manifest is stored again.
+const STORED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Answers that depend on every batch, on what replaced what, and on deletions.
 const QUERIES: [&str; 5] = [
@@ -79,7 +84,16 @@ async fn history_in_s3_is_flushed_read_and_rebuilt_like_history_on_disk() {
     s3.delete(&manifest).await;
     let server = home.start().await;
     assert_eq!(answers(&server).await, before, "with a manifest made from footers");
-    let rebuilt: Value = serde_json::from_slice(&s3.get(&manifest).await.unwrap()).unwrap();
+    let stored_again = async {
+        loop {
+            match s3.get(&manifest).await {
+                Some(bytes) => return bytes,
+                None => drop(server.rows("SELECT count(*) FROM app.t").await),
+            }
+        }
+    };
+    let rebuilt = tokio::time::timeout(STORED_WITHIN, stored_again).await.unwrap();
+    let rebuilt: Value = serde_json::from_slice(&rebuilt).unwrap();
     assert_eq!(rebuilt["batches"], stored["batches"]);
     assert_eq!(rebuilt["flushed_through"], stored["flushed_through"]);
 

@@ -34,7 +34,8 @@ pub fn right_of(statement: &Statement) -> Option<Right> {
         // Of one's own partitions.
         S::Show(Show::Manifest { .. } | Show::ManifestCache) => None,
         S::Show(Show::Storages | Show::All | Show::StatsForTable { .. }) => Some(Right::Server),
-        S::Flush(_) | S::Compact(_) | S::CheckTable(_) | S::CheckStorage { .. } => Some(Right::Storage),
+        S::Flush(_) | S::Compact(_) | S::Tidy(_) => Some(Right::Storage),
+        S::CheckTable(_) | S::CheckStorage { .. } => Some(Right::Storage),
         S::CreateStorage(_) | S::AlterStorage { .. } | S::DropStorage { .. } => Some(Right::Storage),
         S::KillJob { .. } => Some(Right::Jobs),
         S::VerifyAudit => Some(Right::Audit),
@@ -54,7 +55,8 @@ pub fn is_audited(statement: &Statement) -> bool {
         // They change nothing that anybody can see.
         Some(_) => {
             use Statement as S;
-            !matches!(statement, S::Flush(_) | S::Compact(_) | S::CheckTable(_) | S::CheckStorage { .. })
+            let is_upkeep = matches!(statement, S::Flush(_) | S::Compact(_) | S::Tidy(_));
+            !is_upkeep && !matches!(statement, S::CheckTable(_) | S::CheckStorage { .. })
         }
     }
 }

@@ -62,8 +62,8 @@ pub use batch::lookup::Sought;
 pub use batch::{BatchColumn, BatchFile, BatchFooter, BatchMeta, BatchWriter, Group, KeyValues, batch_schema};
 pub use io::IoCounters;
 pub use manifest::{
-    Asked, BatchStatistics, CacheFigures, CachedManifest, ColumnStatistics, Edit, EntryStore, Evicted, Finding, Loaded,
-    ManifestService, PublishError, Recorded, Removal, Retired, SyncState,
+    Asked, BatchStatistics, CacheFigures, CachedManifest, ColumnStatistics, Edit, EntryStore, Evicted, FOOTERS_AT_ONCE,
+    Finding, Found, Loaded, ManifestService, Orphans, PublishError, Recorded, Removal, Retired, SyncState,
 };
 pub use partition::PartitionSpec;
 pub use storage::{PutError, Storage, StorageCheck, Storages, Tag};

@@ -154,7 +154,7 @@ async fn a_stop_after_the_batch_is_durable_leaves_a_file_that_a_rebuild_adopts()
     // Its number may be used no more, and the next flush covers it.
     assert_eq!(world.write(&service, 2, 10, 20).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
     world.flush(&service, 3, 10, 30).await.unwrap();
-    assert_eq!(service.remove_orphans(&world.spec, None, &[]).await.unwrap(), ["batch-0002.parquet"]);
+    assert_eq!(service.remove_orphans(&world.spec, None, &[]).await.unwrap().free, ["batch-0002.parquet"]);
     scenario.teardown();
 }
 

@@ -4,7 +4,7 @@ use kalamdb_commons::Result;
 use sqlparser::tokenizer::{Token, Word};
 
 use crate::cursor::Cursor;
-use crate::statement::{CheckTable, Compact, Flush, Show, Statement, StorageTarget, TableName};
+use crate::statement::{CheckTable, Chore, Compact, Flush, Show, Statement, StorageTarget, TableName, Tidy};
 use crate::storages;
 
 /// SHOW, after the word.
@@ -97,12 +97,22 @@ pub(crate) fn storage(cursor: &mut Cursor<'_>) -> Result<Statement> {
         let target = storage_target(cursor)?;
         return Ok(Statement::Compact(Compact { target, wait: cursor.accept("WAIT") }));
     }
+    if cursor.accept("EVICT") {
+        cursor.call("STORAGE EVICT MANIFESTS");
+        cursor.expect("MANIFESTS")?;
+        return Ok(Statement::Tidy(Tidy { chore: Chore::EvictManifests, wait: cursor.accept("WAIT") }));
+    }
+    if cursor.accept("REMOVE") {
+        cursor.call("STORAGE REMOVE ORPHANS");
+        cursor.expect("ORPHANS")?;
+        return Ok(Statement::Tidy(Tidy { chore: Chore::RemoveOrphans, wait: cursor.accept("WAIT") }));
+    }
     if cursor.accept("CHECK") {
         return storages::check(cursor);
     }
     Err(match cursor.peek_word() {
         Some(word) => cursor.not_implemented(&format!("STORAGE {word}")),
-        None => cursor.unexpected("FLUSH, COMPACT or CHECK"),
+        None => cursor.unexpected("FLUSH, COMPACT, EVICT, REMOVE or CHECK"),
     })
 }
 

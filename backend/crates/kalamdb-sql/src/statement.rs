@@ -148,6 +148,8 @@ pub enum Statement {
     Flush(Flush),
     /// STORAGE COMPACT.
     Compact(Compact),
+    /// STORAGE EVICT MANIFESTS, STORAGE REMOVE ORPHANS.
+    Tidy(Tidy),
     /// CHECK TABLE.
     CheckTable(CheckTable),
     /// CREATE USER.
@@ -485,6 +487,24 @@ pub struct Compact {
     pub target: StorageTarget,
     /// Answer when done.
     pub wait: bool,
+}
+
+/// What the server does by itself from time to time, now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tidy {
+    /// What is to be tidied.
+    pub chore: Chore,
+    /// Answer when done.
+    pub wait: bool,
+}
+
+/// What can be tidied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chore {
+    /// Manifests that nobody uses leave memory and the manifest cache.
+    EvictManifests,
+    /// Files that no manifest names are deleted.
+    RemoveOrphans,
 }
 
 /// CHECK TABLE.

@@ -3,7 +3,9 @@
 
 use kalamdb_commons::ids::NamespaceId;
 use kalamdb_sql::ast::Query;
-use kalamdb_sql::{Compact, Flush, InsertSource, Parsed, Show, Statement, StorageTarget, TableName, UserChange};
+use kalamdb_sql::{
+    Chore, Compact, Flush, InsertSource, Parsed, Show, Statement, StorageTarget, TableName, Tidy, UserChange,
+};
 
 use crate::catalog::ddl::tables_of_query;
 
@@ -46,6 +48,8 @@ pub(crate) fn kind(statement: &Statement) -> &'static str {
         S::Describe { .. } => "DESCRIBE",
         S::Flush(_) => "STORAGE FLUSH",
         S::Compact(_) => "STORAGE COMPACT",
+        S::Tidy(Tidy { chore: Chore::EvictManifests, .. }) => "STORAGE EVICT MANIFESTS",
+        S::Tidy(Tidy { chore: Chore::RemoveOrphans, .. }) => "STORAGE REMOVE ORPHANS",
         S::CheckTable(_) => "CHECK TABLE",
         S::CreateStorage(_) => "CREATE STORAGE",
         S::AlterStorage { .. } => "ALTER STORAGE",
@@ -93,7 +97,7 @@ fn objects(statement: &Statement, namespace: &NamespaceId) -> Vec<String> {
         }
         S::Update(update) => one(&update.table),
         S::Delete(delete) => one(&delete.table),
-        S::Begin | S::Commit | S::Rollback | S::VerifyAudit => Vec::new(),
+        S::Begin | S::Commit | S::Rollback | S::VerifyAudit | S::Tidy(_) => Vec::new(),
         S::CreateNamespace { name, .. } | S::DropNamespace { name, .. } | S::AlterNamespace { name, .. } => {
             vec![name.clone()]
         }

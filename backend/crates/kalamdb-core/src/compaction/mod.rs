@@ -256,6 +256,10 @@ impl<'a> Compaction<'a> {
             }
             let view = sound_view(self.engine, self.partition, attempt > 0).await?;
             let Some(loaded) = view.loaded() else { return Ok(false) };
+            if loaded.manifest.active().any(|batch| batch.number == self.number) {
+                // The manifest was lost meanwhile, and what was made of the footers counts the file already.
+                return Ok(true);
+            }
             if !self.is_current(loaded) {
                 return Ok(false);
             }
@@ -318,7 +322,7 @@ impl<'a> Compaction<'a> {
 
 /// The newest view, made anew from the stored manifest if that is asked for, or if its batches are not those that its
 /// manifest lists. The caller holds the partition's maintenance and a read point at which the contents exist.
-async fn sound_view(engine: &Engine, partition: &Partition, reload: bool) -> Result<Arc<ColdView>> {
+async fn sound_view(engine: &Engine, partition: &Arc<Partition>, reload: bool) -> Result<Arc<ColdView>> {
     let view = partition.view_at(CommitTime::MAX, engine.cold()).await?;
     let is_sound = view.loaded().is_none_or(|loaded| view.is_of(loaded));
     if is_sound && !reload {

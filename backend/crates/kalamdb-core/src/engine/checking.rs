@@ -128,7 +128,7 @@ impl Engine {
         };
         match found {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Vec::new()),
-            found => found,
+            found => found.map(|found| found.free),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use kalamdb_commons::ids::{JobId, Scope, TableRef};
+use kalamdb_commons::ids::{CommitTime, JobId, Scope, TableRef};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::{Compact, StorageTarget};
@@ -97,7 +97,9 @@ impl Engine {
         self.jobs.submit(JobKind::Compaction, parameters, work).await
     }
 
-    /// Compacts the partitions in use where that is due, and deletes the files that earlier compactions replaced.
+    /// Compacts the partitions in use where that is due, and deletes the files that earlier compactions replaced. Of the
+    /// partitions that are not in memory it looks at some each time, in turn, so that what a restart or an eviction hid
+    /// is found, and looking costs the same however many there are.
     pub(super) async fn compact_by_policy(self: &Arc<Self>) {
         for partition in self.partitions.all() {
             if partition.newest_view().is_some_and(|view| retired::is_pending(&view)) {
@@ -108,14 +110,34 @@ impl Engine {
         if !self.settings.compaction.automatic || self.jobs.is_any_pending(JobKind::Compaction) {
             return;
         }
-        let due: Vec<_> =
-            self.partitions.all().into_iter().filter(|partition| self.is_compaction_due(partition)).collect();
+        let all = self.partitions.all();
+        self.open_some(&all).await;
+        let due: Vec<_> = all.into_iter().filter(|partition| self.is_compaction_due(partition)).collect();
         if due.is_empty() {
             return;
         }
         let parameters = json!({ "partitions": due.len(), "reason": "policy" });
         if let Err(error) = self.submit_compaction(due, Extent::Due, parameters).await {
             tracing::warn!(%error, "a compaction could not be queued");
+        }
+    }
+
+    /// Opens a few partitions that are not in memory and have a history, those that were looked at the longest time ago.
+    async fn open_some(&self, all: &[Arc<Partition>]) {
+        let is_closed = |partition: &&Arc<Partition>| {
+            partition.has_history() && partition.record().reserved_batch > 0 && partition.newest_view().is_none()
+        };
+        let mut closed: Vec<&Arc<Partition>> = all.iter().filter(is_closed).collect();
+        if closed.is_empty() || self.cold.is_over_limit() {
+            return;
+        }
+        let some = closed.len().min(OPENED_MAX);
+        closed.select_nth_unstable_by_key(some - 1, |partition| partition.looked_at());
+        for partition in &closed[..some] {
+            partition.look(self.clock.now_ns());
+            if let Err(error) = partition.view_at(CommitTime::MAX, &self.cold).await {
+                tracing::warn!(%error, partition = %partition.id(), "a partition could not be looked at for compaction");
+            }
         }
     }
 
@@ -137,5 +159,7 @@ impl Engine {
     }
 }
 
+/// How many partitions that are not in memory are opened for one look.
+const OPENED_MAX: usize = 8;
 /// What a job says that found nothing to do.
 const NOTHING: &str = "nothing to compact";

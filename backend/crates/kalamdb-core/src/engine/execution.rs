@@ -317,6 +317,10 @@ impl Execution {
                 let message = self.engine.compact_statement(&self.scope(&stats), &compact).await?;
                 Ok(OutcomeResult::Done { message })
             }
+            Statement::Tidy(tidy) => {
+                let message = self.engine.tidy_statement(tidy).await?;
+                Ok(OutcomeResult::Done { message })
+            }
             Statement::CheckTable(check) => {
                 let batch = self.engine.check_table(&self.scope(&stats), &check).await?;
                 Ok(OutcomeResult::Rows(in_memory(batch, &stats)))

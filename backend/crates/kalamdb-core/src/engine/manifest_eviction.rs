@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use kalamdb_commons::ids::JobId;
 use kalamdb_commons::{Error, Result};
 use serde_json::json;
 
@@ -11,21 +12,24 @@ use crate::jobs::{JobEnd, JobHandle, JobKind};
 use crate::partition::Partition;
 
 impl Engine {
-    /// Queues the eviction as a job.
-    pub(crate) async fn submit_manifest_eviction(&self) {
-        let parameters = json!({});
-        // One that waits still does the work of this one too.
-        if self.jobs().is_pending(JobKind::ManifestEviction, &parameters) {
+    /// Queues the eviction, unless one waits that does the work of this one too.
+    pub(crate) async fn evict_manifests_by_policy(&self) {
+        if self.jobs().is_any_pending(JobKind::ManifestEviction) {
             return;
         }
+        if let Err(error) = self.submit_manifest_eviction().await {
+            tracing::warn!(%error, "the eviction of manifests could not be queued");
+        }
+    }
+
+    /// Queues the eviction as a job.
+    pub(crate) async fn submit_manifest_eviction(&self) -> Result<JobId> {
         let engine = self.weak.clone();
         let work = move |_: JobHandle| async move {
             let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
             engine.evict_manifests().await.map(JobEnd::Completed)
         };
-        if let Err(error) = self.jobs().submit(JobKind::ManifestEviction, parameters, work).await {
-            tracing::warn!(%error, "the eviction of manifests could not be queued");
-        }
+        self.jobs().submit(JobKind::ManifestEviction, json!({}), work).await
     }
 
     /// Evicts, and says what went.

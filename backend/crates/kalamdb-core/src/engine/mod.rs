@@ -18,6 +18,7 @@
 //! | [`idempotency`] | requests that are safe to repeat |
 //! | [`import`] | rows in bulk |
 //! | [`manifest_eviction`] | partitions and manifests that are not used leave memory |
+//! | [`manifest_rebuild`] | lost manifests are stored again |
 //! | [`upkeep`] | what happens by itself: flushes by policy, orphan removal, expiry of remembered answers |
 //! | [`checking`] | CHECK TABLE |
 //! | [`compacting`] | compaction, by statement and when it is due |
@@ -31,6 +32,7 @@ pub(crate) mod execution;
 pub(crate) mod idempotency;
 pub(crate) mod import;
 pub(crate) mod manifest_eviction;
+pub(crate) mod manifest_rebuild;
 pub(crate) mod show;
 pub(crate) mod storages;
 pub(crate) mod upkeep;
@@ -160,7 +162,8 @@ impl Engine {
         let accounts = Accounts::open(&settings, &entropy, &committer, snapshot.as_ref(), &clock).await?;
         let entries = Arc::new(NodeEntries(node_cache));
         let manifests = ManifestService::with_cache(storages, clock.clone(), &settings.manifest_cache, Some(entries));
-        let cold = ColdTier::new(manifests, settings.manifest_cache.memory_mib.saturating_mul(1 << 20));
+        let memory_bytes = settings.manifest_cache.memory_mib.saturating_mul(1 << 20);
+        let cold = ColdTier::new(manifests, memory_bytes, clock.clone());
         let engine = Arc::new_cyclic(|weak| Self {
             settings,
             usage: Usage::new(clock.clone()),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use kalamdb_commons::ids::{JobId, Scope, TableRef};
+use kalamdb_commons::ids::{CommitTime, JobId, Scope, TableRef};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
-use kalamdb_filestore::CachedManifest;
+use kalamdb_filestore::{CachedManifest, Found};
 use kalamdb_sql::{Show, TableName};
 
 use super::Engine;
@@ -125,7 +125,13 @@ impl Engine {
                 if record.reserved_batch == 0 {
                     continue;
                 }
-                let loaded = self.cold().manifests().load(partition.spec(), recorded(&record)).await?;
+                let found = self.cold().manifests().look_up(partition.spec(), recorded(&record)).await?;
+                let loaded = match found {
+                    Found::Ready(loaded, _) => Some(loaded),
+                    // Through the view after all, so that the footers are read once.
+                    Found::Lost(_) => partition.view_at(CommitTime::MAX, self.cold()).await?.loaded().cloned(),
+                };
+                let Some(loaded) = loaded else { continue };
                 let json = serde_json::to_string(&*loaded.manifest)
                     .map_err(|error| Error::internal("a manifest").with_source(error))?;
                 manifests.push((table.name.clone(), partition.id().scope.clone(), json));

@@ -11,7 +11,7 @@ use kalamdb_commons::ids::{CommitTime, Incarnation, JobId, NamespaceId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::{PartitionSpec, Removal};
-use kalamdb_sql::{Flush, StorageTarget};
+use kalamdb_sql::{Chore, Flush, StorageTarget, Tidy};
 use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
@@ -27,6 +27,8 @@ use crate::partition::view::recorded;
 use crate::partition::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
 use crate::query::StatementScope;
 
+/// How many partitions one job looks through for orphan files.
+const ORPHAN_PARTITIONS_MAX: usize = 1_000;
 /// Keys of a dropped life that are removed in one commit.
 const CHUNK_KEYS: usize = 5_000;
 
@@ -65,10 +67,12 @@ impl Engine {
             engine.compact_by_policy().await;
         });
         self.periodically(self.settings.jobs.orphan_interval_seconds, |engine| async move {
-            engine.submit_orphan_removal().await;
+            if let Err(error) = engine.submit_orphan_removal(ORPHAN_PARTITIONS_MAX).await {
+                tracing::warn!(%error, "the removal of orphan files could not be queued");
+            }
         });
         self.periodically(self.settings.manifest_cache.eviction_interval_seconds, |engine| async move {
-            engine.submit_manifest_eviction().await;
+            engine.evict_manifests_by_policy().await;
         });
         self.periodically(self.settings.jobs.user_purge_interval_seconds, |engine| async move {
             if let Err(error) = engine.purge_dropped_users().await {
@@ -89,6 +93,7 @@ impl Engine {
                 tracing::warn!(%error, "old entries of the audit log could not be removed");
             }
         });
+        self.begin_mending();
         let engine = Arc::downgrade(self);
         self.in_background(async move {
             if let Some(engine) = engine.upgrade() {
@@ -252,22 +257,42 @@ impl Engine {
         Ok(())
     }
 
-    async fn submit_orphan_removal(&self) {
+    /// STORAGE EVICT MANIFESTS, STORAGE REMOVE ORPHANS: starts the job that runs by itself too; with WAIT, answers when
+    /// done. Orphans are looked for everywhere.
+    pub(crate) async fn tidy_statement(&self, tidy: Tidy) -> Result<String> {
+        let (what, job) = match tidy.chore {
+            Chore::EvictManifests => ("Manifest eviction", self.submit_manifest_eviction().await?),
+            Chore::RemoveOrphans => {
+                self.partitions.all().iter().for_each(|partition| partition.set_tidy(false));
+                ("Orphan removal", self.submit_orphan_removal(usize::MAX).await?)
+            }
+        };
+        if tidy.wait {
+            return Ok(format!("{what} completed: {}. Job ID: {job}", self.finished(&job).await?));
+        }
+        Ok(format!("{what} started. Job ID: {job}"))
+    }
+
+    async fn submit_orphan_removal(&self, partitions_max: usize) -> Result<JobId> {
         let engine = self.weak.clone();
         let work = move |job: JobHandle| async move {
             let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-            let files = engine.remove_orphans(&job).await?;
-            Ok(JobEnd::Completed(format!("{files} orphan file(s) removed")))
+            let (files, left) = engine.remove_orphans(partitions_max, &job).await?;
+            let later = if left > 0 { format!(", {left} partition(s) left for the next time") } else { String::new() };
+            Ok(JobEnd::Completed(format!("{files} orphan file(s) removed{later}")))
         };
-        if let Err(error) = self.jobs.submit(JobKind::OrphanRemoval, json!({}), work).await {
-            tracing::warn!(%error, "the removal of orphan files could not be queued");
-        }
+        self.jobs.submit(JobKind::OrphanRemoval, json!({}), work).await
     }
 
-    /// Removes files that no manifest names. Returns how many.
-    async fn remove_orphans(&self, job: &JobHandle) -> Result<usize> {
+    /// Removes files that no manifest names, where one was begun since the last look: a bounded number of partitions at a
+    /// time, because each costs a listing and a manifest. Returns how many files went, and how many partitions are
+    /// left to be looked at.
+    async fn remove_orphans(&self, partitions_max: usize, job: &JobHandle) -> Result<(usize, usize)> {
+        let mut untidy = self.partitions.all();
+        untidy.retain(|partition| partition.may_have_orphans());
+        let left = untidy.len().saturating_sub(partitions_max);
         let mut removed = 0;
-        for partition in self.partitions.all() {
+        for partition in untidy.into_iter().take(partitions_max) {
             job.check()?;
             // No flush of the partition runs meanwhile, so no number is in flight but a compaction's.
             let _maintenance = partition.maintain().await;
@@ -278,12 +303,13 @@ impl Engine {
             }
             let manifests = self.cold.manifests();
             let orphans = manifests.remove_orphans(partition.spec(), recorded(&record), &in_flight).await?;
-            for file in &orphans {
+            for file in &orphans.free {
                 tracing::info!(partition = %partition.id(), file, "orphan file removed");
             }
-            removed += orphans.len();
+            removed += orphans.free.len();
+            partition.set_tidy(orphans.kept.is_empty() && in_flight.is_empty());
         }
-        Ok(removed)
+        Ok((removed, left))
     }
 
     /// Queues the removal of what a DROP or TRUNCATE left behind. It is taken up again at the next start if it does not
@@ -344,10 +370,15 @@ impl Engine {
                     let removal = self.remove_cold(&spec, life.successor).await?;
                     if !removal.held.is_empty() {
                         tracing::info!(files = ?removal.held, "files of dropped contents are still read; they go as orphans later");
+                        if let Some(next) = self.partitions.find(life.successor, &id.scope) {
+                            next.set_tidy(false);
+                        }
                     }
                     files += removal.removed.len();
                 }
+                fail::fail_point!("removal::after_files");
                 self.remove_hot(&KeySpace::new(&life.table.name, life.table.id, &id)).await?;
+                fail::fail_point!("removal::after_rows");
                 self.committer.records(Vec::new(), vec![key]).await?;
             }
             next = page.next;
@@ -363,6 +394,7 @@ impl Engine {
         self.store.sync().await?;
         // IMPORTANT: the empty manifest first: a flush of the ended life fails its publication from here on.
         let retired = self.cold.manifests().publish_empty(spec, successor).await?;
+        fail::fail_point!("removal::after_manifest");
         self.cold.manifests().remove_files(spec, &retired.files).await
     }
 

@@ -178,6 +178,7 @@ impl Flush<'_> {
         // IMPORTANT: nothing may become cold that a power cut could still take out of the hot tier, and no file may have
         // a number whose reservation it could take back.
         self.engine.store().sync().await?;
+        fail::fail_point!("flush::after_number");
         let (entry, forgotten) = self.write(number, from, through).await?;
         fail::fail_point!("flush::after_batch");
         let edit = Edit {

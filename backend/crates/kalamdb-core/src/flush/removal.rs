@@ -42,6 +42,11 @@ pub(crate) async fn after(engine: &Arc<Engine>, partition: &Arc<Partition>, flus
 pub(crate) async fn remove(engine: &Arc<Engine>, partition: &Arc<Partition>, flushed: CommitTime) -> Result<()> {
     let view = partition.view_at(CommitTime::MAX, engine.cold()).await?;
     let Some(loaded) = view.loaded() else { return Ok(()) };
+    if loaded.is_derived() {
+        // IMPORTANT: the manifest is durable before any hot entry goes, and with it the directory that names the files. The
+        // job that stores a derived one comes back here.
+        return Ok(());
+    }
     let mut record = partition.record();
     if record.flushed_through < view.flushed_through() {
         record.manifest_version = loaded.manifest.version;

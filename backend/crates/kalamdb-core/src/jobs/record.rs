@@ -25,6 +25,8 @@ pub enum JobKind {
     ContentRemoval,
     /// Removes manifests from memory and from the manifest cache.
     ManifestEviction,
+    /// Stores manifests again that were missing, damaged or stale.
+    ManifestRebuild,
     /// Removes a dropped user with all partitions.
     UserPurge,
 }
@@ -38,6 +40,7 @@ impl JobKind {
             Self::OrphanRemoval => "orphan_removal",
             Self::ContentRemoval => "content_removal",
             Self::ManifestEviction => "manifest_eviction",
+            Self::ManifestRebuild => "manifest_rebuild",
             Self::UserPurge => "user_purge",
         }
     }
@@ -50,6 +53,7 @@ impl JobKind {
             Self::OrphanRemoval => "OR",
             Self::ContentRemoval => "CR",
             Self::ManifestEviction => "ME",
+            Self::ManifestRebuild => "MR",
             Self::UserPurge => "UP",
         }
     }

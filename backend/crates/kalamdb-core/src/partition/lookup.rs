@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::compute::sort;
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::{ColumnId, CommitTime, RowId};
 use kalamdb_commons::schema::Table;
@@ -16,7 +17,7 @@ use kalamdb_store::rows;
 use roaring::RoaringBitmap;
 
 use super::Partition;
-use super::view::{ColdView, Place};
+use super::view::{Ahead, ColdView, Place};
 use crate::commit::KeyValue;
 use crate::commit::readers::ReadPoint;
 use crate::dml::writes::PartitionWrites;
@@ -189,22 +190,46 @@ impl PartitionRead {
         StatementStats::add(&self.stats.batches_pruned_by_manifest, (batches.len() - candidates.len()) as u64);
         let mut unanswered = open.len();
         // A dead row holds nothing: every batch is asked until all questions have an answer.
-        for index in candidates.into_iter().rev() {
-            if unanswered == 0 {
-                break;
-            }
-            let Some(found) = batches[index].file.find_prepared(question.columns, &keys, self.io()).await? else {
-                StatementStats::add(&self.stats.batches_pruned_by_bloom_filter, 1);
+        let ask = |index: usize| batches[index].file.find_prepared(question.columns, &keys, self.io());
+        let (mut left, mut ahead) = (candidates.into_iter().rev(), Ahead::new(self.io()));
+        while unanswered > 0 {
+            let (wanted, Some(first)) = (ahead.batches(), left.next()) else { break };
+            if wanted == 1 {
+                unanswered -= self.take_answers(first, ask(first).await?, open, holders).await?;
                 continue;
-            };
-            StatementStats::add(&self.stats.batches_read, 1);
-            for (asked, holder) in self.living(index, found).await? {
-                let answer = &mut holders[open[asked]];
-                unanswered -= usize::from(answer.is_none());
-                *answer = Some(holder);
+            }
+            let next: Vec<usize> = std::iter::once(first).chain(left.by_ref().take(wanted - 1)).collect();
+            let asking: Vec<_> = next.iter().map(|index| ask(*index)).collect();
+            let mut answers = futures::stream::iter(asking).buffered(next.len());
+            for index in next {
+                let found = answers.try_next().await?.flatten();
+                unanswered -= self.take_answers(index, found, open, holders).await?;
             }
         }
         Ok(())
+    }
+
+    /// Takes up what a batch answered, where no newer one did. Returns how many questions have an answer now that had
+    /// none.
+    async fn take_answers(
+        &self,
+        index: usize,
+        found: Option<Vec<(usize, u32)>>,
+        open: &[usize],
+        holders: &mut [Option<Holder>],
+    ) -> Result<usize> {
+        let Some(found) = found else {
+            StatementStats::add(&self.stats.batches_pruned_by_bloom_filter, 1);
+            return Ok(0);
+        };
+        StatementStats::add(&self.stats.batches_read, 1);
+        let mut answered = 0;
+        for (asked, holder) in self.living(index, found).await? {
+            let answer = &mut holders[open[asked]];
+            answered += usize::from(answer.is_none());
+            *answer = Some(holder);
+        }
+        Ok(answered)
     }
 
     /// The batches whose ranges allow one of the asked values in each of the key's columns.

@@ -7,6 +7,10 @@
 //! its batches with their dead positions at U ([`view::ColdView::killed_at`]), and the hot snapshot gives the rows with
 //! `_updated > F`.
 //!
+//! The first reader has the manifest loaded, and the others wait for that one loading. A manifest that is lost is derived
+//! from the files' footers there, so readers wait for these once, and never for the job that stores it ([`lost`]). A view
+//! that is in memory goes on being read while the stored manifest is mended.
+//!
 //! # What moves the watermark
 //!
 //! A flush publishes a manifest and then hands the new view to [`Partition::publish`]. Views that a reader still needs
@@ -20,6 +24,7 @@
 
 pub(crate) mod entries;
 pub(crate) mod lookup;
+pub(crate) mod lost;
 pub(crate) mod overlay;
 pub(crate) mod registry;
 pub(crate) mod view;
@@ -36,6 +41,7 @@ use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
 use kalamdb_store::{Snapshot, rows};
 use overlay::{Kill, Overlay};
 use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
 use view::ColdView;
 
 use crate::commit::group::Effects;
@@ -45,6 +51,8 @@ use crate::commit::readers::ReadPoint;
 pub(crate) const SCAN_PAGE_ENTRIES: usize = 8_192;
 /// And how many bytes.
 pub(crate) const SCAN_PAGE_BYTES: usize = 4 << 20;
+/// How many entries are read at first of a partition that may have none.
+const FIRST_PAGE_ENTRIES: usize = 32;
 
 /// What the hot tier of a partition holds, counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +103,10 @@ struct State {
     views: VecDeque<Arc<ColdView>>,
     /// The batch number that a compaction is writing: it is no orphan.
     in_flight: Option<u64>,
+    /// The highest reserved batch number when no file was left that the manifest does not name.
+    tidy_through: Option<u64>,
+    /// When it was last opened only to see whether it needs a compaction, in ns; 0 if never.
+    looked_at_ns: i64,
 }
 
 /// A partition.
@@ -106,7 +118,7 @@ pub(crate) struct Partition {
     has_history: bool,
     total: Arc<HotTotal>,
     state: Mutex<State>,
-    loading: tokio::sync::Mutex<()>,
+    loading: Arc<tokio::sync::Mutex<()>>,
     /// Held by whoever makes the next view or changes the record: one flush at a time.
     maintenance: Arc<tokio::sync::Mutex<()>>,
     /// Held by the one compaction that runs. A rebuild relies on there being one at a time.
@@ -138,8 +150,10 @@ impl Partition {
                 hot: HotCount::default(),
                 views: VecDeque::new(),
                 in_flight: None,
+                tidy_through: None,
+                looked_at_ns: 0,
             }),
-            loading: tokio::sync::Mutex::new(()),
+            loading: Arc::default(),
             maintenance: Arc::default(),
             compaction: tokio::sync::Mutex::default(),
             id,
@@ -164,12 +178,12 @@ impl Partition {
     }
 
     /// The right to make the next view and to change the record.
-    pub(crate) async fn maintain(&self) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(crate) async fn maintain(&self) -> OwnedMutexGuard<()> {
         self.maintenance.clone().lock_owned().await
     }
 
     /// The same if nobody has it, without waiting.
-    pub(crate) fn try_maintain(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+    pub(crate) fn try_maintain(&self) -> Option<OwnedMutexGuard<()>> {
         self.maintenance.clone().try_lock_owned().ok()
     }
 
@@ -187,6 +201,29 @@ impl Partition {
     /// The batch number that a compaction is writing.
     pub(crate) fn in_flight(&self) -> Option<u64> {
         self.state.lock().in_flight
+    }
+
+    /// When it was last opened only to be looked at, in ns; 0 if never.
+    pub(crate) fn looked_at(&self) -> i64 {
+        self.state.lock().looked_at_ns
+    }
+
+    /// Notes that it is.
+    pub(crate) fn look(&self, now_ns: i64) {
+        self.state.lock().looked_at_ns = now_ns;
+    }
+
+    /// Whether a file may lie in its directory that the manifest does not name: one was begun since the last look, or
+    /// nobody has looked since the start.
+    pub(crate) fn may_have_orphans(&self) -> bool {
+        let state = self.state.lock();
+        state.record.reserved_batch > 0 && state.tidy_through != Some(state.record.reserved_batch)
+    }
+
+    /// Notes that no such file is left, or that one may be.
+    pub(crate) fn set_tidy(&self, is_tidy: bool) {
+        let mut state = self.state.lock();
+        state.tidy_through = is_tidy.then_some(state.record.reserved_batch);
     }
 
     /// The record, as it is or will be stored.
@@ -237,8 +274,12 @@ impl Partition {
         let end = keys::prefix_end(&prefix);
         let mut next = Some(prefix);
         let flushed = self.record().flushed_through;
+        // Most partitions have few hot rows or none, and a start looks at all of them: a page that small is read without
+        // handing the work to another thread.
+        let mut page_entries = FIRST_PAGE_ENTRIES;
         while let Some(start) = next {
-            let page = snapshot.scan(&start, &end, SCAN_PAGE_ENTRIES, SCAN_PAGE_BYTES).await?;
+            let page = snapshot.scan(&start, &end, page_entries, SCAN_PAGE_BYTES).await?;
+            page_entries = SCAN_PAGE_ENTRIES;
             for (key, value) in &page.entries {
                 let header = rows::header(value)?;
                 hot.rows += 1;
@@ -264,32 +305,43 @@ impl Partition {
 
     /// The newest cold view with F <= `through`. Asks for the manifest if the partition has not been used for long;
     /// `cold` knows how.
-    pub(crate) async fn view_at(&self, through: CommitTime, cold: &view::ColdTier) -> Result<Arc<ColdView>> {
+    pub(crate) async fn view_at(self: &Arc<Self>, through: CommitTime, cold: &view::ColdTier) -> Result<Arc<ColdView>> {
         Ok(self.view_asking(through, cold).await?.0)
     }
 
     /// The same, and whether storage had to be asked.
     pub(crate) async fn view_asking(
-        &self,
+        self: &Arc<Self>,
         through: CommitTime,
         cold: &view::ColdTier,
     ) -> Result<(Arc<ColdView>, Asked)> {
-        if let Some(view) = self.held_view(through)?
-            && cold.touch(&view)
-        {
-            return Ok((view, Asked::Cache));
-        }
-        let _single_flight = self.loading.lock().await;
-        let asked = match self.newest_view() {
-            Some(newest) => cold.renew(self, &newest).await?,
-            None => {
-                let (view, asked) = cold.load(self).await?;
-                self.state.lock().views.push_back(view);
-                asked
+        let mut asked = None;
+        loop {
+            if let Some(view) = self.held_view(through)?
+                && (asked.is_some() || cold.touch(&view))
+            {
+                return Ok((view, asked.unwrap_or(Asked::Cache)));
             }
-        };
-        let view = self.held_view(through)?.ok_or_else(|| Error::internal("a view was just loaded"))?;
-        Ok((view, asked))
+            let single_flight = self.loading.clone().lock_owned().await;
+            asked = Some(match self.newest_view() {
+                Some(newest) => cold.renew(self, &newest).await?,
+                // It may be let go of before it is used: then once more.
+                None => self.load(cold.clone(), single_flight).await?,
+            });
+        }
+    }
+
+    /// Brings the view into memory, in a task of its own: whoever asked first may give up, and the others who wait for
+    /// the single flight are not to begin anew.
+    async fn load(self: &Arc<Self>, cold: view::ColdTier, single_flight: OwnedMutexGuard<()>) -> Result<Asked> {
+        let partition = self.clone();
+        let loading = tokio::spawn(async move {
+            let (view, asked) = cold.load(&partition).await?;
+            partition.state.lock().views.push_back(view);
+            drop(single_flight);
+            Ok(asked)
+        });
+        loading.await.map_err(|error| Error::internal("a manifest was not loaded to the end").with_source(error))?
     }
 
     /// The newest view, if the manifest is in memory.
@@ -318,7 +370,11 @@ impl Partition {
 
     /// The cold view of a reader: the newest with F <= its U when it first asks, and that one to its end, so that
     /// nothing that is published meanwhile changes what it sees. Says whether storage had to be asked.
-    pub(crate) async fn view_for(&self, point: &ReadPoint, cold: &view::ColdTier) -> Result<(Arc<ColdView>, Asked)> {
+    pub(crate) async fn view_for(
+        self: &Arc<Self>,
+        point: &ReadPoint,
+        cold: &view::ColdTier,
+    ) -> Result<(Arc<ColdView>, Asked)> {
         if let Some(view) = point.pinned(&self.id) {
             return Ok((view, Asked::Cache));
         }
@@ -370,6 +426,8 @@ impl Partition {
             hot: HotCount::default(),
             views: VecDeque::new(),
             in_flight: None,
+            tidy_through: None,
+            looked_at_ns: 0,
         };
     }
 

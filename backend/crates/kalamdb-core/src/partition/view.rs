@@ -10,15 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use futures::{StreamExt, TryStreamExt};
+use kalamdb_commons::clock::Clock;
 use kalamdb_commons::ids::{CommitTime, RowId};
 use kalamdb_commons::{Error, Result, manifest};
 use kalamdb_filestore::{
-    Asked, BatchColumn, BatchFile, BatchStatistics, IoCounters, Loaded, ManifestService, Recorded,
+    Asked, BatchColumn, BatchFile, BatchStatistics, FOOTERS_AT_ONCE, Found, IoCounters, Loaded, ManifestService,
+    Recorded,
 };
 use kalamdb_store::keys::PartitionRecord;
 use roaring::RoaringBitmap;
 
 use super::Partition;
+use super::lost::LostManifests;
 use crate::stats::StatementStats;
 
 /// What a view takes besides its batches, about.
@@ -207,23 +211,57 @@ impl ColdView {
     }
 }
 
+/// How many batches are asked at once, from the newest back: one as long as memory answers, and twice as many each time
+/// that something had to be read, so that a first lookup over many batches does not wait for each of them in turn.
+pub(super) struct Ahead<'a> {
+    io: &'a IoCounters,
+    misses: u64,
+    batches: usize,
+}
+
+impl<'a> Ahead<'a> {
+    pub(super) fn new(io: &'a IoCounters) -> Self {
+        Self { io, misses: io.cache_misses(), batches: 0 }
+    }
+
+    /// For the next time.
+    pub(super) fn batches(&mut self) -> usize {
+        let misses = self.io.cache_misses();
+        self.batches = if misses > self.misses { (self.batches * 2).min(FOOTERS_AT_ONCE) } else { 1 };
+        self.misses = misses;
+        self.batches
+    }
+}
+
 /// Where the newest version of each row lies in some batches, and how many of them were asked.
 async fn locate(batches: &[ColdBatch], rows: &[RowId], io: &Arc<IoCounters>) -> Result<(Vec<Option<Place>>, u64)> {
     let mut asked_batches = 0;
     let mut places = vec![None; rows.len()];
     let mut left: Vec<usize> = (0..rows.len()).collect();
-    for (index, batch) in batches.iter().enumerate().rev() {
-        if left.is_empty() {
+    let (mut older, mut ahead) = (batches.iter().enumerate().rev(), Ahead::new(io));
+    while !left.is_empty() {
+        let wanted = ahead.batches();
+        let mut next: Vec<(usize, Vec<usize>, Vec<RowId>)> = Vec::new();
+        while next.len() < wanted {
+            let Some((index, batch)) = older.next() else { break };
+            let asked: Vec<usize> = left.iter().copied().filter(|at| batch.may_hold(rows[*at])).collect();
+            if !asked.is_empty() {
+                let ids = asked.iter().map(|at| rows[*at]).collect();
+                next.push((index, asked, ids));
+            }
+        }
+        if next.is_empty() {
             break;
         }
-        let asked: Vec<usize> = left.iter().copied().filter(|at| batch.may_hold(rows[*at])).collect();
-        if asked.is_empty() {
-            continue;
-        }
-        asked_batches += 1;
-        let ids: Vec<RowId> = asked.iter().map(|at| rows[*at]).collect();
-        for (at, position) in asked.iter().zip(batch.file.positions_of_ids(&ids, io).await?) {
-            places[*at] = position.map(|position| Place { batch: index, position });
+        asked_batches += next.len() as u64;
+        let asking: Vec<_> =
+            next.iter().map(|(index, _, ids)| batches[*index].file.positions_of_ids(ids, io)).collect();
+        let mut found = futures::stream::iter(asking).buffered(next.len());
+        for (index, asked, _) in &next {
+            for (at, position) in asked.iter().zip(found.try_next().await?.unwrap_or_default()) {
+                // The newest batch that holds a row counts, and it comes first.
+                places[*at] = places[*at].or(position.map(|position| Place { batch: *index, position }));
+            }
         }
         left.retain(|at| places[*at].is_none());
     }
@@ -239,11 +277,18 @@ pub(crate) struct ColdTier {
     /// What all views take, about.
     held_bytes: Arc<AtomicU64>,
     held_bytes_max: u64,
+    lost: Arc<LostManifests>,
 }
 
 impl ColdTier {
-    pub(crate) fn new(manifests: ManifestService, held_bytes_max: u64) -> Self {
-        Self { manifests: Arc::new(manifests), io: Arc::default(), held_bytes: Arc::default(), held_bytes_max }
+    pub(crate) fn new(manifests: ManifestService, held_bytes_max: u64, clock: Arc<dyn Clock>) -> Self {
+        let lost = Arc::new(LostManifests::new(clock));
+        Self { manifests: Arc::new(manifests), io: Arc::default(), held_bytes: Arc::default(), held_bytes_max, lost }
+    }
+
+    /// The partitions whose stored manifest is to be mended.
+    pub(crate) fn lost(&self) -> &Arc<LostManifests> {
+        &self.lost
     }
 
     /// What open partitions take in memory, about.
@@ -272,23 +317,32 @@ impl ColdTier {
     }
 
     /// Asks for a partition's manifest and opens its view. A partition that never reserved a batch number has no
-    /// cold tier of its own, and nothing is asked.
-    pub(crate) async fn load(&self, partition: &Partition) -> Result<(Arc<ColdView>, Asked)> {
+    /// cold tier of its own, and nothing is asked. A manifest that is lost is derived from footers, and mended later.
+    pub(crate) async fn load(&self, partition: &Arc<Partition>) -> Result<(Arc<ColdView>, Asked)> {
         let record = partition.record();
         if record.reserved_batch == 0 {
             return Ok((Arc::new(ColdView::empty()), Asked::Cache));
         }
-        let (loaded, asked) = self.manifests.look_up(partition.spec(), recorded(&record)).await?;
+        let known = recorded(&record);
+        let (loaded, asked) = match self.manifests.look_up(partition.spec(), known).await? {
+            Found::Ready(loaded, asked) => (loaded, asked),
+            Found::Lost(_) => {
+                self.lost.note(partition);
+                (self.manifests.derive(partition.spec(), known).await?, Asked::Storage)
+            }
+        };
         Ok((self.view_of(partition, loaded).await?, asked))
     }
 
-    /// The view of a manifest.
+    /// The view of a manifest. What has to be read of the batches for it is read of several at a time.
     pub(crate) async fn view_of(&self, partition: &Partition, loaded: Loaded) -> Result<Arc<ColdView>> {
+        let opening: Vec<_> = loaded.manifest.active().map(|entry| self.open(partition, entry.clone())).collect();
+        let mut opening = futures::stream::iter(opening).buffered(FOOTERS_AT_ONCE);
         let mut batches: Vec<ColdBatch> = Vec::new();
-        for entry in loaded.manifest.active() {
-            let batch = self.open(partition, entry.clone()).await?;
-            self.add(&mut batches, batch).await?;
+        while let Some((batch, superseding)) = opening.try_next().await? {
+            self.add(&mut batches, batch, &superseding).await?;
         }
+        drop(opening);
         Ok(Arc::new(ColdView::new(loaded, batches, &self.held_bytes)))
     }
 
@@ -299,10 +353,15 @@ impl ColdTier {
 
     /// Finds out whether a view's manifest is still the stored one. This node is the only one that publishes for its
     /// partitions, so a stored manifest that it did not publish is not taken over while the view stands: the next
-    /// publication meets it in its compare-and-set.
-    pub(crate) async fn renew(&self, partition: &Partition, view: &ColdView) -> Result<Asked> {
+    /// publication meets it in its compare-and-set. Nor is anything derived when it is lost: it is mended, and the view
+    /// stands.
+    pub(crate) async fn renew(&self, partition: &Arc<Partition>, view: &ColdView) -> Result<Asked> {
         let Some(held) = view.loaded() else { return Ok(Asked::Cache) };
-        let (loaded, asked) = self.manifests.look_up(partition.spec(), recorded(&partition.record())).await?;
+        let found = self.manifests.look_up(partition.spec(), recorded(&partition.record())).await?;
+        let Found::Ready(loaded, asked) = found else {
+            self.lost.note(partition);
+            return Ok(Asked::Storage);
+        };
         if loaded.manifest.version != held.manifest.version {
             let (held, stored) = (held.manifest.version, loaded.manifest.version);
             tracing::warn!(partition = %partition.id(), held, stored, "the stored manifest is not the one in memory");
@@ -320,8 +379,8 @@ impl ColdTier {
         added: manifest::Batch,
     ) -> Result<Arc<ColdView>> {
         let mut batches = view.batches.clone();
-        let batch = self.open(partition, added).await?;
-        self.add(&mut batches, batch).await?;
+        let (batch, superseding) = self.open(partition, added).await?;
+        self.add(&mut batches, batch, &superseding).await?;
         Ok(Arc::new(ColdView::new(loaded, batches, &self.held_bytes)))
     }
 
@@ -345,7 +404,7 @@ impl ColdTier {
         known_through: CommitTime,
     ) -> Result<Arc<ColdView>> {
         let (from, through) = (made.from, made.through);
-        let mut made = self.open(partition, made).await?;
+        let (mut made, _) = self.open(partition, made).await?;
         made.superseded = Arc::new(superseded);
         let later: Vec<&ColdBatch> = view.batches.iter().filter(|batch| batch.entry.from >= through).collect();
         for batch in later.iter().filter(|batch| batch.entry.from >= known_through) {
@@ -364,30 +423,33 @@ impl ColdTier {
         Ok(Arc::new(ColdView::new(loaded, batches, &self.held_bytes)))
     }
 
-    async fn open(&self, partition: &Partition, entry: manifest::Batch) -> Result<ColdBatch> {
+    /// A batch, and the rows of it that replace an older version.
+    async fn open(&self, partition: &Partition, entry: manifest::Batch) -> Result<(ColdBatch, Vec<RowId>)> {
         let storage = self.manifests.storages().get(&partition.spec().storage)?;
         let file = BatchFile::open(&storage, partition.spec().path().as_str(), &entry);
         let tombstones = match entry.tombstone_count {
             0 => Arc::default(),
             _ => Arc::new(file.footer(&self.io).await?.tombstones.clone()),
         };
-        Ok(ColdBatch { file, entry: Arc::new(entry), superseded: Arc::default(), tombstones })
+        let has_superseding = entry.superseding_count > 0;
+        let batch = ColdBatch { file, entry: Arc::new(entry), superseded: Arc::default(), tombstones };
+        let superseding = match has_superseding {
+            true => batch.ids_at(&batch.file.footer(&self.io).await?.superseding, &self.io).await?,
+            false => Vec::new(),
+        };
+        Ok((batch, superseding))
     }
 
     /// Appends a batch and marks what it supersedes: the newest older version of each of its superseding rows.
-    async fn add(&self, batches: &mut Vec<ColdBatch>, batch: ColdBatch) -> Result<()> {
-        if batch.entry.superseding_count > 0 {
-            let footer = batch.file.footer(&self.io).await?;
-            let rows = batch.ids_at(&footer.superseding, &self.io).await?;
-            for (row, place) in rows.iter().zip(locate(batches, &rows, &self.io).await?.0) {
-                let place = place.ok_or_else(|| {
-                    Error::corrupt(format!(
-                        "row {row} of {} replaces an older version that no earlier batch holds",
-                        batch.entry.path
-                    ))
-                })?;
-                Arc::make_mut(&mut batches[place.batch].superseded).insert(place.position);
-            }
+    async fn add(&self, batches: &mut Vec<ColdBatch>, batch: ColdBatch, superseding: &[RowId]) -> Result<()> {
+        for (row, place) in superseding.iter().zip(locate(batches, superseding, &self.io).await?.0) {
+            let place = place.ok_or_else(|| {
+                Error::corrupt(format!(
+                    "row {row} of {} replaces an older version that no earlier batch holds",
+                    batch.entry.path
+                ))
+            })?;
+            Arc::make_mut(&mut batches[place.batch].superseded).insert(place.position);
         }
         batches.push(batch);
         Ok(())

@@ -155,6 +155,7 @@ async fn deletions_are_kept_for_their_time_and_go_with_everything_of_the_row() {
     std::fs::remove_file(path).unwrap();
     let db = db.reopened().await;
     assert_eq!(db.lines("SELECT id FROM t").await, ["2"]);
+    db.mended().await;
     assert_eq!(db.manifest("t", "shared").deletions_complete_from.0, last + 1);
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::util::display::array_value_to_string;
 use futures::StreamExt;
@@ -18,6 +19,8 @@ use kalamdb_core::{Engine, Execution, Import};
 
 /// 2027-01-15: any time after the Snowflake epoch does.
 pub(crate) const START_NS: i64 = 1_800_000_000_000_000_000;
+
+const MENDED_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) struct Db {
     pub(crate) engine: Arc<Engine>,
@@ -223,17 +226,33 @@ impl Db {
         names_in(&self.partition(table, scope))
     }
 
+    /// What a statement says that it did.
+    pub(crate) async fn message(&self, sql: &str) -> String {
+        match self.said(sql).await {
+            Said::Message(message) => message,
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+
     /// Compacts everything of a table; says what the job said.
     pub(crate) async fn compact(&self, table: &str) -> String {
-        match self.said(&format!("STORAGE COMPACT TABLE {table} WAIT")).await {
-            Said::Message(message) => message,
-            other => panic!("{other:?}"),
-        }
+        self.message(&format!("STORAGE COMPACT TABLE {table} WAIT")).await
     }
 
     /// Compacts some neighbouring batches of a partition of a table in `app`.
     pub(crate) async fn compact_batches(&self, table: &str, scope: &Scope, batches: Range<usize>) -> bool {
         self.engine.compact_batches(&TableRef::new("app", table).unwrap(), scope, batches).await.unwrap()
+    }
+
+    /// Waits until a job has stored lost manifests again.
+    pub(crate) async fn mended(&self) {
+        let jobs = "SELECT count(*) FROM system.jobs WHERE job_type = 'manifest_rebuild' AND status = 'completed'";
+        let are = async {
+            while self.number(jobs).await == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(MENDED_WITHIN, are).await.unwrap();
     }
 
     pub(crate) async fn flush(&self, table: &str) {
@@ -246,7 +265,7 @@ async fn open(settings: &Arc<Settings>, clock: &ManualClock) -> Arc<Engine> {
 }
 
 /// Runs a request to its end.
-async fn all_of(mut execution: Execution) -> Result<Vec<Said>> {
+pub(crate) async fn all_of(mut execution: Execution) -> Result<Vec<Said>> {
     let mut said = Vec::new();
     while let Some(outcome) = execution.next().await {
         said.push(match outcome?.result {

@@ -271,6 +271,16 @@ async fn fr_047_eviction_is_a_job_that_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn eviction_can_be_asked_for() {
+    let db = cold_with(|settings| settings.manifest_cache.last_accessed_memory_window = 60).await;
+    db.clock.step(2 * TTL_NS);
+    let said = db.message("STORAGE EVICT MANIFESTS WAIT").await;
+    let done = "1 idle partition(s) closed, 1 manifest(s) out of memory, 1 entries removed, 0 left";
+    assert!(said.starts_with(&format!("Manifest eviction completed: {done}. Job ID: ME-")), "{said}");
+    assert_eq!(db.lines(ALL).await, ["1|10", "2|20"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fr_048_eviction_runs_every_so_many_seconds() {
     let db = cold_with(|settings| settings.manifest_cache.eviction_interval_seconds = 1).await;
     evicted(&db, 2).await;
@@ -383,6 +393,7 @@ async fn an_older_manifest_than_the_hot_tier_recorded_is_never_served() {
     let (db, ()) =
         with_entries(db, async |shard: &RocksShard| NodeCache::put(shard, KEY, &before).await.unwrap()).await;
     assert_eq!(db.lines(ALL).await, ["1|10", "2|21"]);
+    db.mended().await;
     assert_eq!(db.manifest("t", "shared").batches.len(), 2);
 }
 

@@ -11,11 +11,12 @@ use kalamdb_commons::ErrorKind;
 use kalamdb_commons::clock::Clock;
 use kalamdb_commons::ids::{CommitTime, Scope, UserId};
 use kalamdb_commons::manifest::{MANIFEST_FILE, Manifest};
+use kalamdb_core::Execution;
 use kalamdb_core::api::Rows;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use crate::db::{Db, Said, texts};
+use crate::db::{Db, Said, all_of, texts};
 
 const TABLES: [&str; 2] = ["a", "b"];
 /// One is the beginning of another, and one is not ASCII.
@@ -23,6 +24,7 @@ const USERS: [&str; 3] = ["al", "ali", "zoë"];
 /// The columns that come and go.
 const EXTRAS: [&str; 2] = ["x", "y"];
 const CASES: u32 = 60;
+const CROWDED_CASES: u32 = 40;
 const STEPS_MAX: usize = 25;
 const KEYS: i64 = 8;
 /// How long deletions are kept.
@@ -104,7 +106,7 @@ enum Step {
     RenameColumn { table: usize, from: &'static str, to: &'static str },
     Recreate { table: usize },
     Truncate { table: usize },
-    BeginReading { table: usize, user: usize },
+    BeginReading { table: usize, user: usize, late: bool },
     EndReading,
 }
 
@@ -175,8 +177,30 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(table, from, to)| Step::RenameColumn { table, from, to }),
         1 => table.clone().prop_map(|table| Step::Recreate { table }),
         1 => table.clone().prop_map(|table| Step::Truncate { table }),
-        3 => (table, user).prop_map(|(table, user)| Step::BeginReading { table, user }),
+        3 => (table, user, any::<bool>()).prop_map(|(table, user, late)| Step::BeginReading { table, user, late }),
         2 => Just(Step::EndReading),
+    ]
+}
+
+/// A history of one partition in which nearly every other step flushes or compacts, so that what is replaced lies in
+/// batches, between batches and in the hot tier, with readers from before held open over it.
+fn crowded_step() -> impl Strategy<Value = Step> {
+    let change = prop_oneof![
+        3 => prop::collection::vec(new_row(), 1..4).prop_map(Change::Insert),
+        4 => (1i64..5, filter()).prop_map(|(by, filter)| Change::Add { by, filter }),
+        1 => (-1i64..3, filter()).prop_map(|(by, filter)| Change::MoveKeys { by, filter }),
+        2 => filter().prop_map(Change::Delete),
+    ];
+    prop_oneof![
+        8 => change.prop_map(|change| Step::Change { table: 0, user: 0, change }),
+        5 => Just(Step::Flush { table: 0 }),
+        2 => Just(Step::Compact { table: 0 }),
+        6 => (0usize..4, 1usize..4)
+            .prop_map(|(first, count)| Step::CompactSome { table: 0, user: 0, first, count }),
+        3 => any::<bool>().prop_map(|late| Step::BeginReading { table: 0, user: 0, late }),
+        1 => Just(Step::EndReading),
+        1 => Just(Step::Restart),
+        1 => (600i64..4_000).prop_map(|seconds| Step::MoveClock { seconds }),
     ]
 }
 
@@ -344,8 +368,31 @@ impl Table {
 
 /// A query that was begun, and what it must give.
 struct Reader {
-    rows: Rows,
+    query: Query,
     lines: Vec<String>,
+}
+
+/// How far it has come.
+enum Query {
+    /// It has its files open.
+    Reading(Rows),
+    /// A transaction has its moment, and has not looked at the partition yet.
+    Waiting(Box<Execution>),
+}
+
+impl Query {
+    async fn lines(self) -> Vec<String> {
+        let said = match self {
+            Self::Reading(rows) => texts(rows).await.unwrap(),
+            Self::Waiting(execution) => match all_of(*execution).await.unwrap().swap_remove(0) {
+                Said::Rows(rows) => rows,
+                other => panic!("no rows but {other:?}"),
+            },
+        };
+        let mut lines: Vec<String> = said.into_iter().map(|row| row.join("|")).collect();
+        lines.sort();
+        lines
+    }
 }
 
 struct Run {
@@ -391,7 +438,7 @@ impl Run {
                 self.db = self.db.restart().await;
             }
             Step::MoveClock { seconds } => self.db.clock.step(seconds * 1_000_000_000),
-            Step::BeginReading { table, user } => self.begin_reading(*table, *user).await,
+            Step::BeginReading { table, user, late } => self.begin_reading(*table, *user, *late).await,
             Step::EndReading => self.end_reading().await,
             Step::Truncate { table } => {
                 self.db.said(&format!("TRUNCATE TABLE app.{}", TABLES[*table])).await;
@@ -482,22 +529,26 @@ impl Run {
         }
     }
 
-    async fn begin_reading(&mut self, table: usize, user: usize) {
+    async fn begin_reading(&mut self, table: usize, user: usize, late: bool) {
         let of = &self.model[table];
         let sql = format!("SELECT {} FROM {}", of.columns(), TABLES[table]);
-        let rows = self.db.open(Db::user(USERS[user]), &sql).await;
-        self.readers.push(Reader { rows, lines: of.lines(user) });
+        let query = if late {
+            let transaction = format!("BEGIN; {sql}; COMMIT");
+            let mut execution = self.db.begin(Db::user(USERS[user]), &transaction, Vec::new()).await.unwrap();
+            execution.next().await.unwrap().unwrap();
+            Query::Waiting(Box::new(execution))
+        } else {
+            Query::Reading(self.db.open(Db::user(USERS[user]), &sql).await)
+        };
+        self.readers.push(Reader { query, lines: of.lines(user) });
     }
 
     /// A reader sees the state at its start, whatever came since.
     async fn end_reading(&mut self) {
         for reader in std::mem::take(&mut self.readers) {
-            let mut lines: Vec<String> =
-                texts(reader.rows).await.unwrap().into_iter().map(|row| row.join("|")).collect();
-            lines.sort();
             let mut expected = reader.lines;
             expected.sort();
-            assert_eq!(lines, expected, "what a reader saw that was held open");
+            assert_eq!(reader.query.lines().await, expected, "what a reader saw that was held open");
         }
     }
 
@@ -648,20 +699,36 @@ async fn run(steps: &[Step]) {
     run.db.engine.close().await.unwrap();
 }
 
-fn config() -> ProptestConfig {
+fn config(cases: u32) -> ProptestConfig {
     let asked = ProptestConfig::default();
     // The library's own default means that nobody asked.
-    let cases = if asked.cases == 256 { CASES } else { asked.cases };
+    let cases = if asked.cases == 256 { cases } else { asked.cases };
     let seeds = FileFailurePersistence::Direct("tests/engine/model.seeds");
     ProptestConfig { cases, max_shrink_iters: 400, failure_persistence: Some(Box::new(seeds)), ..asked }
 }
 
+/// Runs a history to its end.
+fn play(steps: &[Step]) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(run(steps));
+}
+
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(CASES))]
 
     #[test]
     fn every_history_reads_as_the_model_says(steps in prop::collection::vec(step(), 1..=STEPS_MAX)) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(run(&steps));
+        play(&steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(CROWDED_CASES))]
+
+    #[test]
+    fn a_history_that_is_compacted_all_the_time_reads_as_the_model_says(
+        steps in prop::collection::vec(crowded_step(), 8..=2 * STEPS_MAX)
+    ) {
+        play(&steps);
     }
 }

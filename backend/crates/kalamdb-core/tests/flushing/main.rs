@@ -1,5 +1,5 @@
-//! Tier equivalence in the middle of a flush or a compaction: it stands still between two of its steps while every
-//! question is asked and every change is made, and goes on afterwards.
+//! Tier equivalence in the middle of a flush, a compaction or the rebuild of a manifest: it stands still between two of
+//! its steps while every question is asked and every change is made, and goes on afterwards.
 //!
 //! Fail points are the whole process's, so these tests are a program of their own, and each holds the scenario's lock
 //! while it runs.
@@ -10,9 +10,11 @@
 mod db;
 #[path = "../engine/equivalence.rs"]
 mod equivalence;
+mod rebuilding;
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fail::FailScenario;
@@ -26,6 +28,8 @@ const REACHED_WITHIN: Duration = Duration::from_secs(60);
 /// A fail point at which whoever comes waits.
 struct Gate {
     reached: Receiver<()>,
+    /// How many have come.
+    came: Arc<AtomicUsize>,
     /// Dropped to let everybody pass.
     open: SyncSender<()>,
 }
@@ -35,13 +39,16 @@ impl Gate {
         let (tell, reached) = sync_channel(1);
         let (open, opened) = sync_channel::<()>(0);
         let opened = Mutex::new(opened);
+        let came = Arc::new(AtomicUsize::new(0));
+        let count = came.clone();
         let wait = move || {
+            count.fetch_add(1, Ordering::SeqCst);
             // The first one is told of; later ones find the channel full, or nobody who listens.
             let _told = tell.try_send(());
             let _opened = opened.lock().unwrap().recv();
         };
         fail::cfg_callback(point, wait).unwrap();
-        Self { reached, open }
+        Self { reached, came, open }
     }
 
     fn wait_until_reached(&self) {

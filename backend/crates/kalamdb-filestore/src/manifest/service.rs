@@ -1,7 +1,7 @@
 //! The only reader and writer of manifests.
 //!
-//! A manifest is validated when its partition is first used, and rebuilt from footers if it is missing, damaged or
-//! stale. From then on the one in the [`cache`](super::cache) is the one that this service validated or published, and
+//! A manifest is validated when its partition is first used, and made anew from footers if it is missing, damaged or
+//! stale ([`super::lost`]). From then on the one in the [`cache`](super::cache) is the one that this service validated or published, and
 //! publication is a compare-and-set against storage, so whoever holds an older one is told instead of overwriting.
 //! Every publication, whoever asks for it, writes storage first and then both levels of the cache.
 //!
@@ -20,20 +20,17 @@ use kalamdb_commons::manifest::{
     Batch, BatchStatus, FORMAT_VERSION, MANIFEST_FILE, Manifest, batch_file_name, batch_file_number,
 };
 use kalamdb_commons::settings::ManifestCacheSettings;
-use kalamdb_commons::{Error, ErrorKind, Result};
+use kalamdb_commons::{Error, Result};
 
 use super::cache::{Access, CacheFigures, CachedManifest, EntryStore, Evicted, ManifestCache};
-use super::rebuild;
 use super::statistics::BatchStatistics;
 use super::validate::{self, Verdict};
-use crate::batch::file::read_footer;
 use crate::cache::file_key;
-use crate::io::IoCounters;
 use crate::partition::PartitionSpec;
 use crate::storage::{PutError, Storage, Storages, Tag};
 
 /// How often a manifest that others change meanwhile is read again.
-const ATTEMPTS_MAX: usize = 8;
+pub(super) const ATTEMPTS_MAX: usize = 8;
 
 /// What the hot tier recorded when it last removed hot rows of a partition: the manifest that made them garbage.
 /// An older manifest, from wherever, is stale.
@@ -82,6 +79,11 @@ impl Loaded {
         Self { statistics, manifest, is_stored: tag.is_some(), tag, rebuilt, access: Arc::default() }
     }
 
+    /// Whether it was made from footers and storage does not hold it yet.
+    pub fn is_derived(&self) -> bool {
+        self.rebuilt && !self.is_stored
+    }
+
     /// When somebody last asked for it since the start, ms since 1970.
     pub fn last_accessed_ms(&self) -> Option<i64> {
         self.access.accessed_ms()
@@ -102,6 +104,15 @@ pub enum Asked {
     Cache,
     /// Storage was asked, if only whether anything has changed.
     Storage,
+}
+
+/// What was found of a partition's manifest.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// It may be used.
+    Ready(Loaded, Asked),
+    /// It is missing, damaged or stale, and the footers have to say what it said: why.
+    Lost(String),
 }
 
 /// A change of a manifest.
@@ -169,18 +180,34 @@ pub struct Removal {
     pub held: Vec<String>,
 }
 
+/// Files of a partition that its manifest does not name.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Orphans {
+    /// Nothing refers to them.
+    pub free: Vec<String>,
+    /// Batch files that somebody holds or writes, or may publish yet: ask again later.
+    pub kept: Vec<String>,
+}
+
 /// Reads and writes manifests.
 #[derive(Debug)]
 pub struct ManifestService {
     storages: Storages,
     clock: Arc<dyn Clock>,
-    cache: ManifestCache,
+    pub(super) cache: ManifestCache,
 }
 
 /// What is stored of a partition.
-struct Stored {
-    manifest: Option<(bytes::Bytes, Tag)>,
-    files: BTreeMap<String, u64>,
+pub(super) struct Stored {
+    pub(super) manifest: Option<(bytes::Bytes, Tag)>,
+    pub(super) files: BTreeMap<String, u64>,
+}
+
+/// Why the stored manifest cannot be used.
+pub(super) struct Lost {
+    /// What could be read of it.
+    pub(super) found: Option<Box<Manifest>>,
+    pub(super) why: String,
 }
 
 impl ManifestService {
@@ -224,19 +251,23 @@ impl ManifestService {
     /// Corrupt, naming the partition, if what the hot tier recorded cannot be reached, or if the stored manifest is
     /// of a later format. I/O if storage fails.
     pub async fn load(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
-        Ok(self.look_up(spec, recorded).await?.0)
+        match self.look_up(spec, recorded).await? {
+            Found::Ready(loaded, _) => Ok(loaded),
+            Found::Lost(_) => self.reload(spec, recorded).await,
+        }
     }
 
-    /// As [`Self::load`], and says whether storage had to be asked.
+    /// As [`Self::load`], but leaves it to the caller what to do about a manifest that is lost. Nothing is written but
+    /// the cache.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub async fn look_up(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<(Loaded, Asked)> {
+    pub async fn look_up(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Found> {
         let now_ms = self.clock.now_ms();
         let fits = |found: &Loaded| recorded.is_none_or(|recorded| recorded.is_reached_by(&found.manifest));
         if let Some(held) = self.cache.fresh(spec, now_ms).await.filter(fits) {
             self.cache.hit(&held, now_ms);
-            return Ok((held, Asked::Cache));
+            return Ok(Found::Ready(held, Asked::Cache));
         }
         let confirmed = match self.cache.candidate(spec).await.filter(|(found, _)| fits(found)) {
             Some((found, is_seen)) => self.confirm(spec, recorded, found, is_seen).await?,
@@ -244,10 +275,25 @@ impl ManifestService {
         };
         let loaded = match confirmed {
             Some(confirmed) => confirmed,
-            None => self.reload(spec, recorded).await?,
+            None => {
+                let storage = self.storages.get(&spec.storage)?;
+                // Before storage is read: what is published meanwhile is newer than what is read then, not a floor for it.
+                let floor = self.floor(spec, recorded);
+                let stored = self.read(&storage, spec).await?;
+                match self.settle(spec, floor, &stored)? {
+                    Ok(loaded) => self.keep(spec, loaded).await,
+                    Err(lost) => {
+                        if self.cache.floor(spec).is_some() {
+                            // Whoever holds the one that this process has seen goes on with it.
+                            self.cache.not_confirmed(spec, &Error::corrupt(lost.why.clone()), now_ms);
+                        }
+                        return Ok(Found::Lost(lost.why));
+                    }
+                }
+            }
         };
         self.cache.missed(&loaded, now_ms);
-        Ok((loaded, Asked::Storage))
+        Ok(Found::Ready(loaded, Asked::Storage))
     }
 
     /// Asks storage whether a cached manifest is still the stored one; `None` if it is not, or its files are not as it
@@ -287,10 +333,14 @@ impl ManifestService {
     pub async fn reload(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
         let storage = self.storages.get(&spec.storage)?;
         for _ in 0..ATTEMPTS_MAX {
-            // Before storage is read: what is published meanwhile is newer than what is read then, not a floor for it.
+            // As in `look_up`, before storage is read.
             let floor = self.floor(spec, recorded);
             let stored = self.read(&storage, spec).await?;
-            if let Some(loaded) = self.settle(&storage, spec, floor, stored).await? {
+            let loaded = match self.settle(spec, floor, &stored)? {
+                Ok(loaded) => Some(loaded),
+                Err(lost) => self.rebuild_with(&storage, spec, floor, &stored, &lost).await?,
+            };
+            if let Some(loaded) = loaded {
                 return Ok(self.keep(spec, loaded).await);
             }
         }
@@ -298,7 +348,7 @@ impl ManifestService {
     }
 
     /// What a manifest must reach: what the hot tier recorded, and what this process has seen.
-    fn floor(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Option<Recorded> {
+    pub(super) fn floor(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Option<Recorded> {
         match (recorded, self.cache.floor(spec)) {
             (Some(recorded), Some(seen)) => Some(Recorded {
                 version: recorded.version.max(seen.version),
@@ -309,7 +359,7 @@ impl ManifestService {
     }
 
     /// Writes both levels of the cache.
-    async fn keep(&self, spec: &PartitionSpec, loaded: Loaded) -> Loaded {
+    pub(super) async fn keep(&self, spec: &PartitionSpec, loaded: Loaded) -> Loaded {
         self.cache.write(spec, loaded, self.clock.now_ms()).await
     }
 
@@ -343,135 +393,40 @@ impl ManifestService {
     }
 
     /// What is stored. The manifest is read before the directory: a file that is added in between does no harm.
-    async fn read(&self, storage: &Storage, spec: &PartitionSpec) -> Result<Stored> {
+    pub(super) async fn read(&self, storage: &Storage, spec: &PartitionSpec) -> Result<Stored> {
         let path = spec.path();
         let manifest = storage.get(&path.file(MANIFEST_FILE)).await?;
         let files = storage.list(path.as_str()).await?.into_iter().collect();
         Ok(Stored { manifest, files })
     }
 
-    /// Makes of what is stored what may be used; `None` if a rebuilt manifest met another writer.
-    async fn settle(
+    /// Makes of what is stored what may be used, or says why it may not be.
+    pub(super) fn settle(
         &self,
-        storage: &Arc<Storage>,
-        spec: &PartitionSpec,
-        recorded: Option<Recorded>,
-        stored: Stored,
-    ) -> Result<Option<Loaded>> {
-        let Some((bytes, tag)) = &stored.manifest else {
-            let is_new = recorded.is_none_or(|recorded| recorded.flushed_through == CommitTime::ZERO)
-                && !stored.files.keys().any(|name| batch_file_number(name).is_some());
-            if is_new {
-                let version = recorded.map_or(0, |recorded| recorded.version);
-                return Ok(Some(Loaded::new(self.empty(spec, spec.incarnation, version, 0), None, false)));
-            }
-            return self.rebuild_with(storage, spec, recorded, &stored, None, "it is missing").await;
-        };
-        match validate::judge(spec, bytes, &stored.files, recorded)? {
-            Verdict::Sound(manifest) => Ok(Some(Loaded::new(manifest, Some(tag.clone()), false))),
-            Verdict::OtherIncarnation(other) => {
-                if recorded.is_some_and(|recorded| recorded.flushed_through > CommitTime::ZERO) {
-                    let why = "it is of another incarnation";
-                    return self.rebuild_with(storage, spec, recorded, &stored, Some(&other), why).await;
-                }
-                let version = other.version.max(recorded.map_or(0, |recorded| recorded.version));
-                let manifest = self.empty(spec, spec.incarnation, version, other.max_batch);
-                Ok(Some(Loaded::new(manifest, Some(tag.clone()), false)))
-            }
-            Verdict::Damaged(found, why) => {
-                let rebuilt = self.rebuild_with(storage, spec, recorded, &stored, found.as_deref(), &why).await;
-                // What was wrong with the manifest is often what the rebuild misses too.
-                rebuilt.map_err(|error| match error.kind() {
-                    ErrorKind::Corrupt => error.context(why),
-                    _ => error,
-                })
-            }
-        }
-    }
-
-    /// Makes the manifest anew from the footers of the partition's files, whatever is stored, and publishes it.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub async fn rebuild(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
-        let storage = self.storages.get(&spec.storage)?;
-        for _ in 0..ATTEMPTS_MAX {
-            let stored = self.read(&storage, spec).await?;
-            let found: Option<Manifest> =
-                stored.manifest.as_ref().and_then(|(bytes, _)| serde_json::from_slice(bytes).ok());
-            let why = "that was asked for";
-            if let Some(loaded) = self.rebuild_with(&storage, spec, recorded, &stored, found.as_ref(), why).await? {
-                return Ok(self.keep(spec, loaded).await);
-            }
-        }
-        Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be rebuilt; try again")))
-    }
-
-    async fn rebuild_with(
-        &self,
-        storage: &Arc<Storage>,
         spec: &PartitionSpec,
         recorded: Option<Recorded>,
         stored: &Stored,
-        found: Option<&Manifest>,
-        why: &str,
-    ) -> Result<Option<Loaded>> {
-        let reached = recorded.map_or(CommitTime::ZERO, |recorded| recorded.flushed_through);
-        tracing::warn!(
-            partition = %spec, why, recorded = reached.0, "the manifest is rebuilt from the batch files' footers"
-        );
-        let (footers, unreadable) = self.footers(storage, spec, &stored.files).await?;
-        let rebuilt = rebuild::rebuild(spec, footers, &unreadable, recorded)?;
-        for (file, error) in &unreadable {
-            tracing::warn!(partition = %spec, file, error = error.message(), "a batch file that is not needed is unreadable");
-        }
-        let known = self.cache.floor(spec).map_or(0, |seen| seen.version);
-        let version = known.max(recorded.map_or(0, |recorded| recorded.version)).max(found.map_or(0, |m| m.version));
-        let numbers = stored.files.keys().filter_map(|name| batch_file_number(name));
-        let max_batch = numbers.max().unwrap_or(0).max(found.map_or(0, |manifest| manifest.max_batch));
-        let mut manifest = self.empty(spec, spec.incarnation, version + 1, max_batch);
-        manifest.flushed_through = rebuilt.flushed_through;
-        manifest.deletions_complete_from = rebuilt.deletions_complete_from;
-        manifest.batches = rebuilt.batches;
-        let tag = stored.manifest.as_ref().map(|(_, tag)| tag.clone());
-        match self.put(storage, spec, &manifest, tag.as_ref()).await {
-            Ok(tag) => Ok(Some(Loaded::new(manifest, Some(tag), true))),
-            Err(PutError::Conflict) => Ok(None),
-            // Reading goes on from the files; the next publication writes it.
-            Err(PutError::Failed(error)) => {
-                tracing::warn!(partition = %spec, error = error.message(), "the rebuilt manifest could not be stored");
-                Ok(Some(Loaded { is_stored: false, ..Loaded::new(manifest, tag, true) }))
+    ) -> Result<Result<Loaded, Lost>> {
+        let is_flushed = recorded.is_some_and(|recorded| recorded.flushed_through > CommitTime::ZERO);
+        let version = recorded.map_or(0, |recorded| recorded.version);
+        let Some((bytes, tag)) = &stored.manifest else {
+            let has_files = stored.files.keys().any(|name| batch_file_number(name).is_some());
+            if is_flushed || has_files {
+                return Ok(Err(Lost { found: None, why: "it is missing".to_owned() }));
             }
-        }
-    }
-
-    /// The footers of the incarnation's files, and the files whose footers cannot be read.
-    async fn footers(
-        &self,
-        storage: &Arc<Storage>,
-        spec: &PartitionSpec,
-        files: &BTreeMap<String, u64>,
-    ) -> Result<(Vec<crate::batch::BatchFooter>, Vec<(String, Error)>)> {
-        let (path, counters) = (spec.path(), IoCounters::default());
-        let (mut footers, mut unreadable) = (Vec::new(), Vec::new());
-        for (name, size) in files {
-            let Some(number) = batch_file_number(name) else { continue };
-            match read_footer(storage, path.as_str(), name, *size, &counters).await {
-                Ok(footer) if footer.about.entry.incarnation != spec.incarnation => {}
-                Ok(footer) if footer.about.entry.number == number && footer.about.scope == spec.scope => {
-                    footers.push(footer);
-                }
-                Ok(_) => {
-                    let why = "its footer is another file's";
-                    unreadable.push((name.clone(), crate::failure::corrupt(&path.file(name), why)));
-                }
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    unreadable.push((name.clone(), error));
-                }
-                Err(error) => return Err(error),
+            return Ok(Ok(Loaded::new(self.empty(spec, spec.incarnation, version, 0), None, false)));
+        };
+        Ok(match validate::judge(spec, bytes, &stored.files, recorded)? {
+            Verdict::Sound(manifest) => Ok(Loaded::new(manifest, Some(tag.clone()), false)),
+            Verdict::OtherIncarnation(other) if is_flushed => {
+                Err(Lost { found: Some(Box::new(other)), why: "it is of another incarnation".to_owned() })
             }
-        }
-        Ok((footers, unreadable))
+            Verdict::OtherIncarnation(other) => {
+                let manifest = self.empty(spec, spec.incarnation, other.version.max(version), other.max_batch);
+                Ok(Loaded::new(manifest, Some(tag.clone()), false))
+            }
+            Verdict::Damaged(found, why) => Err(Lost { found, why }),
+        })
     }
 
     /// Publishes an edit of a loaded manifest: durable when it returns. An edit whose added batches are all active
@@ -639,14 +594,16 @@ impl ManifestService {
         Ok(free.iter().map(|batch| batch.number).collect())
     }
 
-    /// Removes a batch file that its job gives up on, unless a manifest lists it.
+    /// Removes a batch file that its job gives up on, unless a manifest lists it, or somebody reads it: a manifest that
+    /// was made from footers may count it and not be stored yet. Then it goes as an orphan, if it does not count.
     ///
     /// # Errors
     /// If storage fails.
     pub async fn discard(&self, spec: &PartitionSpec, number: u64) -> Result<()> {
         let storage = self.storages.get(&spec.storage)?;
         let (path, name) = (spec.path(), batch_file_name(number));
-        if self.listed(&storage, &path, |_| true).await?.contains(&name) {
+        let is_held = storage.caches.is_open(file_key(storage.id(), &path.file(&name)));
+        if is_held || self.listed(&storage, &path, |_| true).await?.contains(&name) {
             return Ok(());
         }
         storage.delete(&[path.file(&name)]).await
@@ -678,24 +635,31 @@ impl ManifestService {
         spec: &PartitionSpec,
         recorded: Option<Recorded>,
         in_flight: &[u64],
-    ) -> Result<Vec<String>> {
+    ) -> Result<Orphans> {
         let storage = self.storages.get(&spec.storage)?;
         let path = spec.path();
         // The listing comes first: a file that is published after it is in the manifest that is read after it.
         let files = storage.list(path.as_str()).await?;
         let manifest = self.reload(spec, recorded).await?.manifest;
-        let is_orphan = |name: &str| match batch_file_number(name) {
-            Some(number) => {
-                let is_listed = manifest.batches.iter().any(|batch| batch.number == number);
-                let is_held = storage.caches.is_open(file_key(storage.id(), &path.file(name)));
-                !is_listed && !is_held && number <= manifest.max_batch && !in_flight.contains(&number)
+        let mut orphans = Orphans::default();
+        for (name, _) in files {
+            let Some(number) = batch_file_number(&name) else {
+                if storage.is_dead_temporary(path.as_str(), &name) {
+                    orphans.free.push(name);
+                }
+                continue;
+            };
+            if manifest.batches.iter().any(|batch| batch.number == number) {
+                continue;
             }
-            None => storage.is_dead_temporary(path.as_str(), name),
-        };
-        Ok(files.into_iter().map(|(name, _)| name).filter(|name| is_orphan(name)).collect())
+            let is_held = storage.caches.is_open(file_key(storage.id(), &path.file(&name)));
+            let may_count_yet = number > manifest.max_batch || in_flight.contains(&number);
+            if is_held || may_count_yet { &mut orphans.kept } else { &mut orphans.free }.push(name);
+        }
+        Ok(orphans)
     }
 
-    /// Deletes the [`Self::orphans`] and returns their names.
+    /// Deletes those of the [`Self::orphans`] that may go.
     ///
     /// # Errors
     /// As [`Self::orphans`].
@@ -704,15 +668,18 @@ impl ManifestService {
         spec: &PartitionSpec,
         recorded: Option<Recorded>,
         in_flight: &[u64],
-    ) -> Result<Vec<String>> {
+    ) -> Result<Orphans> {
         let orphans = self.orphans(spec, recorded, in_flight).await?;
+        if !orphans.free.is_empty() {
+            fail::fail_point!("orphans::before_removal");
+        }
         let path = spec.path();
-        let paths: Vec<String> = orphans.iter().map(|name| path.file(name)).collect();
+        let paths: Vec<String> = orphans.free.iter().map(|name| path.file(name)).collect();
         self.storages.get(&spec.storage)?.delete(&paths).await?;
         Ok(orphans)
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         storage: &Storage,
         spec: &PartitionSpec,
@@ -728,7 +695,13 @@ impl ManifestService {
         Ok(tag)
     }
 
-    fn empty(&self, spec: &PartitionSpec, incarnation: Incarnation, version: u64, max_batch: u64) -> Manifest {
+    pub(super) fn empty(
+        &self,
+        spec: &PartitionSpec,
+        incarnation: Incarnation,
+        version: u64,
+        max_batch: u64,
+    ) -> Manifest {
         Manifest {
             version,
             format_version: FORMAT_VERSION,

@@ -182,6 +182,7 @@ impl LocalStorage {
                     Err(error) if error.kind() == IoErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
+                fail::fail_point!("storage::after_deletion", |_| Err(IoErrorKind::Other.into()));
             }
             // IMPORTANT: after this a deleted file does not come back, so its number may be forgotten.
             directories.iter().try_for_each(|directory| sync_directory(directory))
@@ -369,6 +370,7 @@ impl LocalUpload {
                 file.sync_all()?;
                 publish_exclusively(&temporary, &target)?;
                 inner.remove_temporary(&temporary);
+                fail::fail_point!("storage::before_directory_sync", |_| Err(IoErrorKind::Other.into()));
                 // IMPORTANT: the entry is durable before the manifest lists the file.
                 target.parent().map_or(Ok(()), sync_directory)
             })

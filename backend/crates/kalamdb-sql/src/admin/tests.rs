@@ -76,6 +76,18 @@ fn compact_in_every_form() {
 }
 
 #[test]
+fn what_is_tidied_by_itself_is_tidied_on_demand() {
+    for (sql, chore, wait) in [
+        ("STORAGE EVICT MANIFESTS", Chore::EvictManifests, false),
+        ("storage evict manifests wait;", Chore::EvictManifests, true),
+        ("STORAGE REMOVE ORPHANS WAIT", Chore::RemoveOrphans, true),
+    ] {
+        assert_eq!(one(sql), Statement::Tidy(Tidy { chore, wait }), "{sql}");
+    }
+    refuses(&[("STORAGE EVICT", "MANIFESTS"), ("STORAGE REMOVE FILES", "ORPHANS")]);
+}
+
+#[test]
 fn check_table_repairs_only_if_told_to() {
     for (sql, repair) in [("CHECK TABLE ns.t", false), ("check table ns.t repair;", true)] {
         assert_eq!(one(sql), Statement::CheckTable(CheckTable { table: name("ns.t"), repair }), "{sql}");
@@ -109,7 +121,7 @@ fn what_is_missing_or_not_implemented_is_named() {
         ("DESCRIBE t EXTENDED", "EXTENDED in DESCRIBE is not implemented"),
         ("USE", "expected a namespace name"),
         ("USE a.b", "expected the end of USE, found '.'"),
-        ("STORAGE", "expected FLUSH, COMPACT or CHECK"),
+        ("STORAGE", "expected FLUSH, COMPACT, EVICT, REMOVE or CHECK"),
         ("STORAGE COMPACT", "expected TABLE or ALL"),
         ("STORAGE COMPACT TABLE a, b", "expected the end of STORAGE COMPACT"),
         ("STORAGE FLUSH", "expected TABLE or ALL"),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::batch::Group;
-use crate::manifest::{Asked, Edit, ManifestService};
+use crate::manifest::{Asked, Edit, Found, ManifestService};
 use crate::testing::{STORAGES, World, spec, write_small};
 use kalamdb_commons::clock::ManualClock;
 
@@ -28,7 +28,14 @@ async fn cached(storage: &str) -> Cached {
 
 impl Cached {
     async fn asked(&self) -> Asked {
-        self.service.look_up(&self.spec, None).await.unwrap().1
+        self.look_up().await.1
+    }
+
+    async fn look_up(&self) -> (Loaded, Asked) {
+        match self.service.look_up(&self.spec, None).await.unwrap() {
+            Found::Ready(loaded, asked) => (loaded, asked),
+            Found::Lost(why) => panic!("{why}"),
+        }
     }
 
     async fn rewrite_manifest(&self, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
@@ -43,7 +50,7 @@ async fn an_expired_manifest_is_compared_and_only_read_again_if_it_changed() {
         let cached = cached(storage).await;
         assert_eq!(cached.asked().await, Asked::Cache);
         cached.clock.step(TTL_NS);
-        let (same, asked) = cached.service.look_up(&cached.spec, None).await.unwrap();
+        let (same, asked) = cached.look_up().await;
         assert_eq!(asked, Asked::Storage);
         assert!(Arc::ptr_eq(&same.manifest, &cached.loaded.manifest), "nothing is parsed again");
         assert_eq!(cached.asked().await, Asked::Cache);
@@ -55,7 +62,7 @@ async fn an_expired_manifest_is_compared_and_only_read_again_if_it_changed() {
                 Some(bytes)
             })
             .await;
-        let (changed, _) = cached.service.look_up(&cached.spec, None).await.unwrap();
+        let (changed, _) = cached.look_up().await;
         assert_eq!(changed.manifest, same.manifest);
         assert_ne!(changed.tag, same.tag);
         assert_eq!(cached.service.cache_figures().revalidated, 1);

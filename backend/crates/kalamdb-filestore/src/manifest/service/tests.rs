@@ -3,6 +3,7 @@ use kalamdb_commons::ids::{TableId, TableRef};
 
 use super::*;
 use crate::batch::{BatchFile, Group};
+use crate::io::IoCounters;
 use crate::testing::{STORAGES, World, service, small_columns, spec, write_small};
 
 /// A partition with batches (0, 10], (10, 20], (20, 30] that were published one by one.
@@ -417,14 +418,14 @@ async fn orphans_are_what_nothing_refers_to() {
         if storage == "local" {
             wanted.push("batch-0009.parquet.tmp-1-1".to_owned());
         }
-        assert_eq!(service.orphans(spec, None, &[5]).await.unwrap(), wanted);
-        assert_eq!(service.remove_orphans(spec, None, &[5]).await.unwrap(), wanted);
+        assert_eq!(service.orphans(spec, None, &[5]).await.unwrap().free, wanted);
+        assert_eq!(service.remove_orphans(spec, None, &[5]).await.unwrap().free, wanted);
         let left = partition.names().await;
         assert!(!left.contains(&wanted[0]) && left.contains(&"notes.txt".to_owned()));
         for number in [1, 2, 3, 5, 6, 7] {
             assert!(left.contains(&batch_file_name(number)), "{number}");
         }
-        assert!(service.remove_orphans(spec, None, &[5]).await.unwrap().is_empty());
+        assert!(service.remove_orphans(spec, None, &[5]).await.unwrap().free.is_empty());
     }
 }
 
@@ -451,6 +452,53 @@ async fn a_flush_that_a_rebuild_found_first_counts_as_published() {
         let reloaded = partition.service.reload(&partition.spec, None).await.unwrap();
         let second = partition.service.publish(&partition.spec, &reloaded, edit).await.unwrap();
         assert_eq!(second.manifest, reloaded.manifest);
+    }
+}
+
+#[tokio::test]
+async fn a_derived_manifest_is_stored_when_that_is_asked_for_and_only_over_what_was_lost() {
+    for storage in STORAGES {
+        let partition = Partition::new(storage).await;
+        let spec = &partition.spec;
+        partition.damage(MANIFEST_FILE, |_| None).await;
+        let (service, other) = (partition.world.service(), partition.world.service());
+        assert!(matches!(service.look_up(spec, partition.recorded()).await.unwrap(), Found::Lost(_)));
+        let derived = service.derive(spec, partition.recorded()).await.unwrap();
+        assert!(derived.is_derived());
+        assert_eq!(content(&derived.manifest), content(&partition.loaded.manifest), "{storage}");
+        assert!(!partition.names().await.contains(&MANIFEST_FILE.to_owned()), "reading writes nothing");
+        let theirs = other.derive(spec, partition.recorded()).await.unwrap();
+        let stored = service.store(spec, &derived).await.unwrap();
+        assert!(!stored.is_derived());
+        let again = partition.world.service().load(spec, partition.recorded()).await.unwrap();
+        assert_eq!((again.manifest, again.rebuilt), (stored.manifest.clone(), false));
+        let batch = partition.small(4, 30, 40).await;
+        let edit = Edit { add: vec![batch], flushed_through: CommitTime(40), ..Edit::default() };
+        service.publish(spec, &stored, edit).await.unwrap();
+        assert!(matches!(other.store(spec, &theirs).await, Err(PublishError::Conflict)), "{storage}");
+        // What is published on a derived one stores it too.
+        partition.damage(MANIFEST_FILE, |_| Some(b"{".to_vec())).await;
+        let service = partition.world.service();
+        let derived = service.derive(spec, partition.recorded()).await.unwrap();
+        let batch = partition.small(5, 40, 50).await;
+        let edit = Edit { add: vec![batch], flushed_through: CommitTime(50), ..Edit::default() };
+        let published = service.publish(spec, &derived, edit).await.unwrap();
+        assert_eq!(published.manifest.batches.len(), 5, "{storage}");
+        assert!(!published.is_derived());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_holds_is_not_discarded() {
+    for storage in STORAGES {
+        let partition = Partition::new(storage).await;
+        let batch = partition.small(4, 30, 40).await;
+        let held = BatchFile::open(&partition.storage(), partition.spec.path().as_str(), &batch);
+        partition.service.discard(&partition.spec, 4).await.unwrap();
+        assert!(partition.names().await.contains(&batch.path), "{storage}");
+        drop(held);
+        partition.service.discard(&partition.spec, 4).await.unwrap();
+        assert!(!partition.names().await.contains(&batch.path), "{storage}");
     }
 }
 
