@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::http::header;
+use actix_web::{HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use kalamdb_commons::clock::{Entropy, Stopwatch};
@@ -19,8 +19,10 @@ use kalamdb_commons::{Error, Result};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::errors::Audience;
+use crate::requests::RequestFigures;
 use kalamdb_core::Engine;
 use kalamdb_core::api::Origin;
 
@@ -38,6 +40,9 @@ pub(crate) struct App {
     pub(crate) settings: Arc<Settings>,
     entropy: Arc<dyn Entropy>,
     statements: Arc<Semaphore>,
+    /// What is counted of HTTP.
+    pub(crate) figures: RequestFigures,
+    draining: CancellationToken,
 }
 
 /// How fast requests come on one connection.
@@ -54,6 +59,12 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// That of a request, which [`requests::handle`](crate::requests::handle) has noted.
+    pub(crate) fn of(request: &HttpRequest) -> Self {
+        let noted = request.extensions().get::<Self>().cloned();
+        noted.unwrap_or_else(|| unreachable!("no request comes past its beginning"))
+    }
+
     /// Whom errors are told to.
     pub(crate) fn audience(&self, role: Option<Role>) -> Audience<'_> {
         Audience { role, request_id: &self.request_id }
@@ -68,11 +79,12 @@ impl App {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let statements = Arc::new(Semaphore::new(settings.limits.concurrent_statements_max));
-        Self { engine, runtime, settings, entropy, statements }
+        let figures = RequestFigures::new(engine.metrics().registry());
+        Self { engine, runtime, settings, entropy, statements, figures, draining: CancellationToken::new() }
     }
 
-    /// Names a request.
-    pub(crate) fn arrival(&self) -> Arrival {
+    /// Names a request that has just come.
+    pub(crate) fn new_arrival(&self) -> Arrival {
         let mut id = [0; 8];
         self.entropy.fill(&mut id);
         Arrival { request_id: format!("{:016x}", u64::from_be_bytes(id)), watch: Stopwatch::start() }
@@ -109,6 +121,16 @@ impl App {
     ) -> Result<T> {
         let outcome = self.runtime.spawn(work).await;
         outcome.unwrap_or_else(|panic| Err(Error::internal("a request broke down").with_source(panic)))
+    }
+
+    /// From now on requests are refused, and those that run come to their end.
+    pub(crate) fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Whether the server is stopping.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
     }
 
     /// Waits until nothing runs any more.

@@ -1,9 +1,12 @@
 //! From settings to a server that listens, and from a signal to a process that has lost nothing.
 //!
 //! Start: log, fail points, port, engine, HTTP. The port is taken before the data is touched, so that a second server
-//! with the same settings changes nothing. Stop, on SIGTERM or SIGINT: no new connections, requests in flight end
-//! within `server.shutdown_timeout_seconds` or are cancelled, and the engine closes its store. A second signal does
-//! not wait for requests.
+//! with the same settings changes nothing.
+//!
+//! Stop, on SIGTERM or SIGINT: the server drains. It says that it is not ready, answers new requests with 503 for at least
+//! `server.drain_seconds`, and lets those that run come to their end within `server.shutdown_timeout_seconds`, after
+//! which they are cancelled. Then it takes no more connections, and the engine closes its store. A second signal waits
+//! for nothing.
 
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -11,18 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
 use actix_web::{App as HttpApp, HttpServer, web};
 use kalamdb_commons::clock::{SystemClock, SystemEntropy};
 use kalamdb_commons::settings::{LoggingSettings, ServerSettings, Settings};
 use rustls::ServerConfig;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::app::{App, ConnectionRate};
 use crate::config::Loaded;
 use crate::errors::with_causes;
-use crate::{fail_points, routes, tls};
+use crate::traces::Traces;
+use crate::{fail_points, process, requests, routes, tls};
 use kalamdb_core::Engine;
 
 /// How long an idle connection is kept.
@@ -37,14 +44,15 @@ pub(crate) fn run(loaded: Loaded) -> Result<(), String> {
     let sources = loaded.source_names();
     let Loaded { settings, warnings, .. } = loaded;
     let settings = Arc::new(settings);
-    start_log(&settings.logging)?;
+    let runtime = engine_runtime()?;
+    let traces = Traces::begin(&settings.tracing, &settings.server, runtime.handle())?;
+    start_log(&settings.logging, traces.as_ref())?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     fail_points::arm(&fail_points::parse(&settings.testing.fail_points)?)?;
     let tls = tls::load(&settings.server)?;
     let listener = listen(&settings.server)?;
-    let runtime = engine_runtime()?;
     let engine =
         runtime.block_on(Engine::open(Arc::clone(&settings), Arc::new(SystemClock), Arc::new(SystemEntropy))).map_err(
             |error| format!("cannot open the database in {}: {}", settings.storage.data_dir, with_causes(&error)),
@@ -53,6 +61,8 @@ pub(crate) fn run(loaded: Loaded) -> Result<(), String> {
     if let Some(password) = engine.first_root_password() {
         announce(&format!("The first start made the user root with the password {password} - it is shown only now"));
     }
+    let data_dir = std::path::Path::new(&settings.storage.data_dir);
+    process::register(engine.metrics().registry(), data_dir, engine.clock().now_ms());
     let app = App::new(Arc::clone(&engine), runtime.handle().clone(), Arc::clone(&settings), Arc::new(SystemEntropy));
     let served = actix_web::rt::System::new().block_on(serve(app.clone(), listener, tls));
     let closed = runtime.block_on(async {
@@ -61,17 +71,29 @@ pub(crate) fn run(loaded: Loaded) -> Result<(), String> {
         }
         engine.close().await.map_err(|error| format!("closing the database failed: {}", with_causes(&error)))
     });
+    traces.into_iter().for_each(Traces::end);
     runtime.shutdown_timeout(CANCEL_WAIT);
     served.and(closed)
 }
 
-fn start_log(settings: &LoggingSettings) -> Result<(), String> {
+fn start_log(settings: &LoggingSettings, traces: Option<&Traces>) -> Result<(), String> {
     // The HTTP server tells its own start and stop; ours are told here.
     let directives = format!("actix_server=warn,{}", settings.level);
     let filter = EnvFilter::try_new(directives).map_err(|error| format!("logging.level: {error}"))?;
     let is_terminal = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
-    let started = if settings.format == "json" { log.json().try_init() } else { log.try_init() };
+    let started = match traces {
+        None => {
+            let log = tracing_subscriber::fmt().with_env_filter(filter);
+            let log = log.with_writer(std::io::stderr).with_ansi(is_terminal);
+            if settings.format == "json" { log.json().try_init() } else { log.try_init() }
+        }
+        Some(traces) => {
+            let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal);
+            let log = if settings.format == "json" { log.json().boxed() } else { log.boxed() };
+            let started = tracing_subscriber::registry().with(log.with_filter(filter)).with(traces.layer()).try_init();
+            started.map_err(Into::into)
+        }
+    };
     started.map_err(|error| format!("cannot start the log: {error}"))
 }
 
@@ -99,7 +121,7 @@ async fn serve(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> Re
     let address = listener.local_addr().map_err(failed("cannot listen"))?;
     let mut signals = Signals::new().map_err(failed("cannot wait for signals"))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let server = http_server(app, listener, tls).map_err(failed("cannot listen"))?;
+    let server = http_server(app.clone(), listener, tls).map_err(failed("cannot listen"))?;
     let handle = server.handle();
     let mut serving = actix_web::rt::spawn(server);
     ready(scheme, address);
@@ -109,14 +131,32 @@ async fn serve(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> Re
         }
         name = signals.next() => tracing::info!(signal = name, "stopping"),
     }
-    stop(&handle, &mut signals).await;
+    app.drain();
+    let is_drained = drained(&app, &mut signals).await;
+    stop(&handle, is_drained, &mut signals).await;
     Ok(())
+}
+
+/// Lets what runs come to its end. Whether it has, in time and before a second signal.
+async fn drained(app: &App, signals: &mut Signals) -> bool {
+    let settings = &app.settings.server;
+    // For whoever asks now and then whether the server is ready, before connections are refused.
+    if tokio::time::timeout(Duration::from_secs(settings.drain_seconds), signals.next()).await.is_ok() {
+        return false;
+    }
+    tokio::select! {
+        idle = tokio::time::timeout(Duration::from_secs(settings.shutdown_timeout_seconds), app.idle()) => idle.is_ok(),
+        _ = signals.next() => false,
+    }
 }
 
 fn http_server(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> std::io::Result<Server> {
     let settings: Arc<Settings> = Arc::clone(&app.settings);
+    let figures = app.figures.clone();
     let shared = web::Data::new(app);
-    let server = HttpServer::new(move || HttpApp::new().app_data(shared.clone()).configure(routes::configure))
+    let application =
+        move || HttpApp::new().app_data(shared.clone()).wrap(from_fn(requests::handle)).configure(routes::configure);
+    let server = HttpServer::new(application)
         .workers(settings.server.http_workers)
         .shutdown_timeout(settings.server.shutdown_timeout_seconds)
         .disable_signals()
@@ -125,8 +165,9 @@ fn http_server(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> st
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         // A client that closes its side is gone, and its statement is cancelled.
         .h1_allow_half_closed(false)
-        .on_connect(|_, extensions| {
+        .on_connect(move |_, extensions| {
             extensions.insert(ConnectionRate::default());
+            extensions.insert(figures.connected());
         });
     let server = match tls {
         Some(tls) => server.listen_rustls_0_23(listener, tls)?,
@@ -135,9 +176,9 @@ fn http_server(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> st
     Ok(server.run())
 }
 
-async fn stop(handle: &ServerHandle, signals: &mut Signals) {
+async fn stop(handle: &ServerHandle, is_drained: bool, signals: &mut Signals) {
     tokio::select! {
-        () = handle.stop(true) => {}
+        () = handle.stop(is_drained) => {}
         _ = signals.next() => handle.stop(false).await,
     }
 }

@@ -5,11 +5,14 @@
 //! | [`config`] | settings: read, validated, printed |
 //! | [`lifecycle`] | start and stop |
 //! | [`app`] | what every request shares |
-//! | [`routes`] | the endpoints |
+//! | [`requests`], [`routes`] | what is done for every request; the endpoints |
+//! | [`process`] | memory and CPU, for the figures |
 //! | [`answer`], [`encode`] | SQL answers, and Arrow as JSON cells |
 //! | [`reply`] | answers on their way from the engine's threads to HTTP |
 //! | [`import`] | bodies of rows into tables |
+//! | [`openapi`], [`shapes`] | the document of the interface |
 //! | [`tls`] | the certificate |
+//! | [`traces`] | spans to a collector |
 //! | [`errors`] | error kinds as status and code |
 //! | [`fail_points`] | what the crash tests arm |
 
@@ -21,9 +24,14 @@ mod errors;
 mod fail_points;
 mod import;
 mod lifecycle;
+mod openapi;
+mod process;
 mod reply;
+mod requests;
 mod routes;
+mod shapes;
 mod tls;
+mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

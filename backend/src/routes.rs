@@ -5,41 +5,89 @@
 //! | [`sql`] | `/v1/api/sql` |
 //! | [`import`] | `/v1/api/import` |
 //! | [`accounts`] | `/v1/api/auth/...` |
-//! | this one | `/health`, `/v1/api/healthcheck`, and the answer to anything else |
+//! | [`operations`] | `/health`, `/health/ready`, `/v1/api/healthcheck`, `/metrics` |
+//! | this one | `/v1/api/openapi.json`, and the answer to anything else |
 
 mod accounts;
 mod import;
+mod operations;
 mod sql;
+
+use std::sync::LazyLock;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use kalamdb_commons::Error;
 use kalamdb_commons::schema::Role;
 use serde_json::{Value, json};
+use utoipa::OpenApi;
 
 use crate::answer::{JSON, refusal_body};
 use crate::app::Arrival;
 use crate::errors::{retry_after_seconds, status_and_code};
+use crate::openapi::Bearer;
 use crate::reply::{Head, Incoming};
 
-/// Ties the endpoints to their addresses.
-pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    config
-        .route("/health", web::get().to(health))
-        .route("/v1/api/healthcheck", web::get().to(health))
-        .route("/v1/api/sql", web::post().to(sql::sql))
-        .route("/v1/api/import", web::post().to(import::import))
-        .route("/v1/api/auth/login", web::post().to(accounts::login))
-        .route("/v1/api/auth/refresh", web::post().to(accounts::refresh))
-        .route("/v1/api/auth/status", web::get().to(accounts::status))
-        .route("/v1/api/auth/setup", web::post().to(accounts::setup))
-        .route("/v1/api/auth/me", web::get().to(accounts::me))
-        .route("/v1/api/auth/logout", web::post().to(accounts::logout))
-        .default_service(web::to(nowhere));
+/// The endpoints: what serves them is what the document says of them.
+macro_rules! endpoints {
+    ($($method:ident $path:literal => $($handler:ident)::+;)*) => {
+        /// Ties the endpoints to their addresses.
+        pub(crate) fn configure(config: &mut web::ServiceConfig) {
+            config $(.route($path, web::$method().to($($handler)::+)))* .default_service(web::to(nowhere));
+        }
+
+        #[derive(OpenApi)]
+        #[openapi(
+            info(
+                title = "KalamDB",
+                description = "SQL over HTTP. Errors of /v1/api/auth have the shape AccountError, all others SqlAnswer with an error.",
+                license(name = "Apache-2.0", identifier = "Apache-2.0")
+            ),
+            paths($($($handler)::+),*),
+            modifiers(&Bearer)
+        )]
+        struct Document;
+    };
 }
 
-async fn health() -> HttpResponse {
-    answer(200, &json!({"status": "healthy", "api_version": "v1", "version": env!("CARGO_PKG_VERSION")}))
+endpoints! {
+    get "/health" => operations::health;
+    get "/health/ready" => operations::ready;
+    get "/v1/api/healthcheck" => operations::healthcheck;
+    get "/metrics" => operations::metrics;
+    get "/v1/api/openapi.json" => openapi_document;
+    post "/v1/api/sql" => sql::sql;
+    post "/v1/api/import" => import::import;
+    post "/v1/api/auth/login" => accounts::login;
+    post "/v1/api/auth/refresh" => accounts::refresh;
+    get "/v1/api/auth/status" => accounts::status;
+    post "/v1/api/auth/setup" => accounts::setup;
+    get "/v1/api/auth/me" => accounts::me;
+    post "/v1/api/auth/logout" => accounts::logout;
+}
+
+#[utoipa::path(
+    get, path = "/v1/api/openapi.json", operation_id = "openapi", tag = "operations",
+    responses((status = 200, description = "This document.", body = Value))
+)]
+async fn openapi_document() -> HttpResponse {
+    static TEXT: LazyLock<String> =
+        LazyLock::new(|| Document::openapi().to_json().unwrap_or_else(|error| unreachable!("{error}")));
+    raw(200, JSON, TEXT.as_str())
+}
+
+/// Whether a path is answered by a server that is stopping too: about itself.
+pub(crate) fn is_about_health(path: &str) -> bool {
+    matches!(path, "/health" | "/health/ready" | "/v1/api/healthcheck" | "/metrics")
+}
+
+/// A refusal before the endpoint was asked, in the shape that the endpoint's errors have.
+pub(crate) fn refusal_at(path: &str, error: &Error, arrival: &Arrival) -> HttpResponse {
+    if path.starts_with("/v1/api/auth/") {
+        accounts::refusal(error, arrival)
+    } else {
+        refuse(error, arrival, None, None)
+    }
 }
 
 async fn nowhere(request: HttpRequest) -> HttpResponse {

@@ -32,6 +32,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) timing: bool,
 
+    /// Set a variable, which SQL has as :name, :'name' or :"name"; may be given several times.
+    #[arg(short = 'v', long = "set", value_name = "NAME=VALUE")]
+    pub(crate) variables: Vec<String>,
+
     /// Where interactive input is remembered [default: .kalam_history in your home directory].
     #[arg(long, value_name = "FILE", env = "KALAM_HISTORY")]
     pub(crate) history: Option<PathBuf>,
@@ -62,6 +66,10 @@ pub(crate) struct Connection {
     /// The namespace of names without one.
     #[arg(long, short = 'n', global = true, env = "KALAM_NAMESPACE")]
     pub(crate) namespace: Option<String>,
+
+    /// Where `kalam login` keeps passwords [default: .kalam_credentials in your home directory].
+    #[arg(long, global = true, value_name = "FILE", env = "KALAM_CREDENTIALS")]
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 /// What else than SQL can be run.
@@ -69,6 +77,16 @@ pub(crate) struct Connection {
 pub(crate) enum Command {
     /// Load a file into a table.
     Import(Import),
+    /// Write the rows of a table into a file that import reads.
+    Export(Export),
+    /// Show, start and stop the server's jobs.
+    Jobs(Jobs),
+    /// Check the connection, the clocks, the disk, the settings and the health of a server.
+    Doctor,
+    /// Check a password and remember it.
+    Login,
+    /// Forget a password that is remembered.
+    Logout,
 }
 
 /// `kalam import`.
@@ -92,6 +110,87 @@ pub(crate) struct Import {
     /// Whose rows they shall be, for the tables where each user has their own.
     #[arg(long, value_name = "USER")]
     pub(crate) as_user: Option<String>,
+
+    /// Go on with an import of this file that did not come to its end: rows that are in stay out.
+    #[arg(long, conflicts_with = "restart")]
+    pub(crate) resume: bool,
+
+    /// Begin anew, although an earlier import of this file did not come to its end.
+    #[arg(long)]
+    pub(crate) restart: bool,
+}
+
+/// `kalam export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The table, as in app.messages.
+    #[arg(long, short = 't')]
+    pub(crate) table: String,
+
+    /// The file; it must not exist.
+    pub(crate) file: PathBuf,
+
+    /// The form of the file; known from its name if that ends in .csv, .ndjson, .jsonl or .parquet.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<FileFormat>,
+
+    /// Which rows, as behind WHERE.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) condition: Option<String>,
+
+    /// Go on with an export into this file that did not come to its end.
+    #[arg(long, conflicts_with = "restart")]
+    pub(crate) resume: bool,
+
+    /// Begin anew, although an earlier export into this file did not come to its end.
+    #[arg(long)]
+    pub(crate) restart: bool,
+
+    /// Rows that are read at a time.
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) page_rows: u64,
+}
+
+/// `kalam jobs`.
+#[derive(Debug, Args)]
+pub(crate) struct Jobs {
+    #[command(subcommand)]
+    pub(crate) action: Option<JobAction>,
+}
+
+/// What to do with jobs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobAction {
+    /// List the newest (as without anything).
+    List {
+        /// Only jobs in this state, such as running or failed.
+        #[arg(long)]
+        status: Option<String>,
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: u64,
+    },
+    /// Show all about one.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Start one.
+    Run {
+        /// What it is to do, such as flush or compaction.
+        kind: String,
+        /// Its parameters, a JSON object.
+        #[arg(long, default_value = "{}")]
+        params: String,
+        /// Do nothing if a job was started under this key already.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+    },
+    /// Tell one to stop.
+    Kill {
+        /// Its id.
+        id: String,
+    },
 }
 
 /// A form that the server imports.

@@ -53,11 +53,31 @@ pub(crate) struct Upload {
     pub(crate) size: Option<u64>,
     /// Their form, as HTTP names it.
     pub(crate) content_type: &'static str,
+    /// Under which the import can be repeated: rows that are in already are passed over.
+    pub(crate) key: Option<String>,
+}
+
+/// A short answer.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Whether it is a success.
+    pub(crate) is_success: bool,
+    /// Its status, as HTTP has it.
+    pub(crate) status: u16,
+    /// What it says.
+    pub(crate) body: Value,
 }
 
 impl Client {
     /// Connects and logs in.
     pub(crate) fn connect(login: Login) -> Result<Self, Failure> {
+        let mut client = Self::anonymous(login)?;
+        client.log_in()?;
+        Ok(client)
+    }
+
+    /// A client that has not logged in yet.
+    pub(crate) fn anonymous(login: Login) -> Result<Self, Failure> {
         let unusable = |error: &dyn Error| Failure::Usage(format!("cannot start: {}", chain(error)));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -67,9 +87,55 @@ impl Client {
         // A database is spoken to directly: a proxy that is set for web pages would not reach it.
         let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy().build();
         let http = http.map_err(|error| unusable(&error))?;
-        let mut client = Self { runtime, http, login, token: String::new(), interruptible: false };
-        client.log_in()?;
-        Ok(client)
+        Ok(Self { runtime, http, login, token: String::new(), interruptible: false })
+    }
+
+    /// Asks an endpoint.
+    pub(crate) fn get(&self, path: &str) -> Result<Answered, Failure> {
+        self.answered(self.http.get(self.url(path)))
+    }
+
+    /// Sends JSON to an endpoint.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Answered, Failure> {
+        self.answered(self.http.post(self.url(path)).json(body))
+    }
+
+    fn answered(&self, request: RequestBuilder) -> Result<Answered, Failure> {
+        let request = if self.token.is_empty() { request } else { request.bearer_auth(&self.token) };
+        let response = self.send(request)?;
+        let (is_success, status) = (response.status().is_success(), response.status().as_u16());
+        Ok(Answered { is_success, status, body: self.value(response)? })
+    }
+
+    /// The rows of a query as an Arrow IPC stream, whole.
+    pub(crate) fn arrow(&self, sql: &str, namespace: Option<&str>) -> Result<Vec<u8>, Failure> {
+        let mut body = json!({"sql": sql});
+        if let Some(namespace) = namespace {
+            body["namespace_id"] = namespace.into();
+        }
+        let request = self.http.post(self.url("/v1/api/sql")).bearer_auth(&self.token).json(&body);
+        let response = self.send(request.header("Accept", "application/vnd.apache.arrow.stream"))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(self.refused(status, &self.value(response)?));
+        }
+        let mut arriving = self.receive(response);
+        let mut bytes = Vec::new();
+        match arriving.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(arriving.broken.take().unwrap_or_else(|| Failure::Protocol(error.to_string()))),
+        }
+    }
+
+    /// The same of a short answer.
+    pub(crate) fn refused_as(&self, answer: &Answered) -> Failure {
+        self.refused(StatusCode::from_u16(answer.status).unwrap_or_default(), &answer.body)
+    }
+
+    /// What an answer that is no success says.
+    fn refused(&self, status: StatusCode, body: &Value) -> Failure {
+        let refusal = serde_json::from_value(body["error"].clone());
+        refusal.map_or_else(|_| self.not_ours(status), Failure::Refused)
     }
 
     /// Who is logged in and where.
@@ -77,7 +143,8 @@ impl Client {
         &self.login
     }
 
-    fn log_in(&mut self) -> Result<(), Failure> {
+    /// Logs in.
+    pub(crate) fn log_in(&mut self) -> Result<(), Failure> {
         let body = json!({"user": self.login.user, "password": self.login.password});
         let response = self.send(self.http.post(self.url("/v1/api/auth/login")).json(&body))?;
         let status = response.status();
@@ -123,7 +190,7 @@ impl Client {
 
     /// Sends rows into a table and returns how many went in.
     pub(crate) fn import(&self, table: &str, as_user: Option<&str>, upload: Upload) -> Result<u64, Failure> {
-        let Upload { name, source, size, content_type } = upload;
+        let Upload { name, source, size, content_type, key } = upload;
         let (sender, mut pieces) = mpsc::channel(PIECES_WAITING_MAX);
         let reading = std::thread::spawn(move || read_pieces(source, &sender));
         let body = futures::stream::poll_fn(move |context| pieces.poll_recv(context));
@@ -133,6 +200,9 @@ impl Client {
         request = request.header("Content-Type", content_type);
         if let Some(size) = size {
             request = request.header("Content-Length", size);
+        }
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
         }
         let outcome = self.send(request.body(reqwest::Body::wrap_stream(body)));
         // A file that cannot be read explains a broken request better than the request does.
@@ -148,8 +218,7 @@ impl Client {
         if let (true, Some(rows)) = (status.is_success(), answer["row_count"].as_u64()) {
             return Ok(rows);
         }
-        let refusal = serde_json::from_value(answer["error"].clone());
-        Err(refusal.map_or_else(|_| self.not_ours(status), Failure::Refused))
+        Err(self.refused(status, &answer))
     }
 
     fn url(&self, path: &str) -> String {

@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// The results cannot be written.
     #[error("the results cannot be written: {0}")]
     Output(io::Error),
+    /// `kalam doctor` found something, and has said it.
+    #[error("something is wrong")]
+    Unhealthy,
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -38,7 +41,7 @@ impl Failure {
     /// A reader that has seen enough, as in `kalam ... | head`, is no failure.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Refused(_) => 1,
+            Self::Refused(_) | Self::Unhealthy => 1,
             Self::Output(_) if self.is_quiet() => 0,
             Self::Interrupted => 130,
             _ => 2,
@@ -47,7 +50,11 @@ impl Failure {
 
     /// Whether there is nothing to say.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        match self {
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Unhealthy => true,
+            _ => false,
+        }
     }
 
     /// For errors of writing.

@@ -1,5 +1,6 @@
 //! `kalam import`: sends a file as it is, while showing how far it has come.
 
+mod attempt;
 mod nulls;
 
 use std::fs::File;
@@ -12,6 +13,7 @@ use kalamdb_commons::clock::Stopwatch;
 use crate::args::{FileFormat, Import};
 use crate::client::{Client, Upload};
 use crate::failure::Failure;
+use crate::import::attempt::Attempt;
 use crate::import::nulls::Nulls;
 
 /// Imports a file and says how many rows went in, and how fast.
@@ -30,8 +32,13 @@ pub(crate) fn run(
         upload.source = Box::new(Nulls::new(upload.source, null));
         upload.size = None;
     }
+    let attempt = Attempt::begin(import, &client.login().url, &table)?;
+    upload.key = attempt.as_ref().map(|attempt| attempt.key().to_owned());
     let outcome = client.import(&table, import.as_user.as_deref(), upload);
     bar.finish_and_clear();
+    if attempt.is_some_and(|attempt| attempt.end(&outcome)) {
+        eprintln!("What is in stays in. To go on, say the same again with --resume.");
+    }
     let rows = outcome?;
     let seconds = watch.elapsed().as_secs_f64();
     writeln!(out, "Imported {rows} rows in {seconds:.2} s ({} rows/s)", rate(rows, seconds)).map_err(Failure::output)
@@ -55,6 +62,7 @@ fn open(import: &Import) -> Result<Upload, Failure> {
             source: Box::new(io::stdin()),
             size: None,
             content_type,
+            key: None,
         });
     }
     let unreadable = |source| Failure::File { path: name.clone(), source };
@@ -65,11 +73,11 @@ fn open(import: &Import) -> Result<Upload, Failure> {
     }
     // A pipe has no size that could be told in advance.
     let size = metadata.is_file().then_some(metadata.len());
-    Ok(Upload { name, source: Box::new(file), size, content_type })
+    Ok(Upload { name, source: Box::new(file), size, content_type, key: None })
 }
 
 /// The form of a file by the end of its name.
-fn format_of(file: &Path) -> Option<FileFormat> {
+pub(crate) fn format_of(file: &Path) -> Option<FileFormat> {
     match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "csv" => Some(FileFormat::Csv),
         "ndjson" | "jsonl" => Some(FileFormat::Ndjson),
@@ -89,7 +97,7 @@ fn content_type(format: FileFormat) -> &'static str {
 }
 
 /// The table with its namespace, which only a name without a `.` outside of quotes lacks.
-fn full_name(table: &str, namespace: Option<&str>) -> String {
+pub(crate) fn full_name(table: &str, namespace: Option<&str>) -> String {
     let is_qualified = table.split('"').step_by(2).any(|unquoted| unquoted.contains('.'));
     match namespace {
         Some(namespace) if !is_qualified => format!("{namespace}.{table}"),
@@ -111,7 +119,7 @@ fn bar(size: Option<u64>) -> ProgressBar {
     }
 }
 
-fn rate(rows: u64, seconds: f64) -> u64 {
+pub(crate) fn rate(rows: u64, seconds: f64) -> u64 {
     if seconds > 0.0 { (rows as f64 / seconds) as u64 } else { rows }
 }
 

@@ -32,10 +32,12 @@ pub(crate) struct Surroundings {
     pub(crate) history: Option<PathBuf>,
     /// The pager's command; empty for none.
     pub(crate) pager: String,
+    /// Whether it is used.
+    pub(crate) is_paging: bool,
 }
 
 /// Reads and runs until the input ends.
-pub(crate) fn run(mut session: Session, surroundings: &Surroundings) -> Result<(), Failure> {
+pub(crate) fn run(mut session: Session, mut surroundings: Surroundings) -> Result<(), Failure> {
     session.client.interruptible = true;
     let mut editor = editor(&surroundings.history)?;
     let login = session.client.login();
@@ -46,7 +48,7 @@ pub(crate) fn run(mut session: Session, surroundings: &Surroundings) -> Result<(
         match editor.readline(&prompt) {
             Ok(line) => {
                 remember(&mut editor, &line, &surroundings.history);
-                match perform(&mut session, &line, surroundings) {
+                match perform(&mut session, &line, &mut surroundings) {
                     Ok(Next::Quit) => return Ok(()),
                     Ok(Next::Continue) => {}
                     Err(failure) if failure.is_quiet() => {}
@@ -69,7 +71,7 @@ enum Next {
 }
 
 /// Runs a line: a command, or statements.
-fn perform(session: &mut Session, line: &str, surroundings: &Surroundings) -> Result<Next, Failure> {
+fn perform(session: &mut Session, line: &str, surroundings: &mut Surroundings) -> Result<Next, Failure> {
     if !line.trim_start().starts_with('\\') {
         return show(session, line, surroundings);
     }
@@ -79,6 +81,17 @@ fn perform(session: &mut Session, line: &str, surroundings: &Surroundings) -> Re
         Command::Timing(wanted) => {
             session.timing = wanted.unwrap_or(!session.timing);
             eprintln!("Timing is {}.", if session.timing { "on" } else { "off" });
+        }
+        Command::Pager(wanted) => {
+            surroundings.is_paging = wanted.unwrap_or(!surroundings.is_paging);
+            eprintln!("Paging is {}.", if surroundings.is_paging { "on" } else { "off" });
+        }
+        Command::Set(name, value) => session.variables.set(&name, &value).map_err(Failure::Usage)?,
+        Command::Unset(name) => session.variables.unset(&name),
+        Command::Variables => eprint!("{}", session.variables.listed()),
+        Command::Connection => {
+            let login = session.client.login();
+            eprintln!("{} at {}", login.user, login.url);
         }
         Command::Format(format) => session.format = format,
         Command::Sql(sql) => return show(session, &sql, surroundings),
@@ -93,7 +106,8 @@ fn perform(session: &mut Session, line: &str, surroundings: &Surroundings) -> Re
 
 fn show(session: &mut Session, sql: &str, surroundings: &Surroundings) -> Result<Next, Failure> {
     // Only tables are for reading; other formats go where they are sent.
-    let pager = if session.format == Format::Table { surroundings.pager.as_str() } else { "" };
+    let is_paged = session.format == Format::Table && surroundings.is_paging;
+    let pager = if is_paged { surroundings.pager.as_str() } else { "" };
     session.run(sql, &mut Screen::new(pager)).map(|()| Next::Continue)
 }
 
@@ -191,9 +205,18 @@ impl Completer for Assistant {
         if self.is_hidden {
             return Ok((position, Vec::new()));
         }
-        let (start, found) = self.names.complete(&line[..position]);
-        Ok((start, found.into_iter().map(|name| Pair { display: name.clone(), replacement: name }).collect()))
+        let before = &line[..position];
+        if before.starts_with('\\') && !before.contains(char::is_whitespace) {
+            let found = commands::NAMES.iter().filter(|name| name.starts_with(before));
+            return Ok((0, found.map(|name| pair((*name).to_owned())).collect()));
+        }
+        let (start, found) = self.names.complete(before);
+        Ok((start, found.into_iter().map(pair).collect()))
     }
+}
+
+fn pair(name: String) -> Pair {
+    Pair { display: name.clone(), replacement: name }
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl Results for Csv<'_> {
 }
 
 /// One line by RFC 4180, with `\n` at its end.
-fn csv_line<'a>(out: &mut dyn Write, fields: impl Iterator<Item = Option<&'a str>>) -> io::Result<()> {
+pub(crate) fn csv_line<'a>(out: &mut dyn Write, fields: impl Iterator<Item = Option<&'a str>>) -> io::Result<()> {
     for (index, field) in fields.enumerate() {
         if index > 0 {
             out.write_all(b",")?;

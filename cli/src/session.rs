@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::statements;
+use crate::variables::Variables;
 
 /// A connection and how its results are written.
 pub(crate) struct Session {
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) namespace: Option<String>,
     pub(crate) format: Format,
     pub(crate) timing: bool,
+    /// What `:name` stands for.
+    pub(crate) variables: Variables,
 }
 
 impl Session {
@@ -46,7 +49,8 @@ impl Session {
 
     /// Runs the statements of a text; the last one needs no `;`.
     pub(crate) fn run(&mut self, sql: &str, out: &mut dyn Write) -> Result<(), Failure> {
-        let units = statements::units(sql);
+        let sql = self.variables.replaced(sql);
+        let units = statements::units(&sql);
         units.complete.into_iter().chain(units.rest).try_for_each(|unit| self.run_unit(unit, out))
     }
 

@@ -60,6 +60,31 @@ pub(crate) fn used_namespace(statement: &str) -> Option<String> {
     Some(quoted.map_or_else(|| name.to_lowercase(), str::to_owned))
 }
 
+/// A text in which each `:name`, `:'name'` and `:"name"` is what `value` gives for it, quotes included, if it gives anything.
+pub(crate) fn with_variables(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let pieces: Vec<Piece> = Pieces { text, at: 0 }.collect();
+    let of = |piece: &Piece| &text[piece.start..piece.end];
+    let is_colon = |index: usize| pieces.get(index).is_some_and(|piece| of(piece) == ":");
+    let mut replaced = String::with_capacity(text.len());
+    let mut index = 0;
+    while let Some(piece) = pieces.get(index) {
+        // Two of them are a conversion.
+        let begins = is_colon(index) && !is_colon(index + 1) && (index == 0 || !is_colon(index - 1));
+        let name = pieces.get(index + 1).filter(|next| begins && matches!(next.kind, Kind::Word | Kind::Quoted));
+        match name.and_then(|name| value(of(name))) {
+            Some(value) => {
+                replaced.push_str(&value);
+                index += 2;
+            }
+            None => {
+                replaced.push_str(of(piece));
+                index += 1;
+            }
+        }
+    }
+    replaced
+}
+
 /// Whether a text holds nothing to send: blanks, comments and empty statements only.
 pub(crate) fn is_blank(text: &str) -> bool {
     Pieces { text, at: 0 }.all(|piece| {

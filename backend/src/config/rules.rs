@@ -35,6 +35,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("server.host", Rule::Text(host)),
     ("server.port", Rule::Range(0, 65_535)),
     ("server.http_workers", Rule::Range(1, 256)),
+    ("server.drain_seconds", Rule::Range(0, 3_600)),
     ("server.shutdown_timeout_seconds", Rule::Range(0, 3_600)),
     ("storage.data_dir", Rule::Text(not_empty)),
     ("storage.secrets_key", Rule::Text(secrets_key)),
@@ -114,6 +115,10 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("clock.jump_max_seconds", Rule::Range(1, 10 * YEAR_SECONDS)),
     ("logging.level", Rule::Text(log_level)),
     ("logging.format", Rule::OneOf(&["text", "json"])),
+    ("logging.slow_statement_ms", Rule::Range(0, YEAR_SECONDS)),
+    ("tracing.otlp_endpoint", Rule::Text(plain_endpoint)),
+    ("tracing.sample_percent", Rule::Range(0, 100)),
+    ("tracing.service_name", Rule::Text(not_empty)),
     ("testing.fail_points", Rule::Text(fail_point_list)),
 ];
 
@@ -257,6 +262,14 @@ fn endpoint(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err("it must be empty, or an address that begins with http:// or https://".to_owned())
+}
+
+fn plain_endpoint(text: &str) -> Result<(), String> {
+    let host = text.strip_prefix("http://").is_some_and(|rest| !rest.trim_matches('/').is_empty());
+    if text.is_empty() || host {
+        return Ok(());
+    }
+    Err("it must be empty, or an address that begins with http://".to_owned())
 }
 
 fn token_secret(text: &str) -> Result<(), String> {

@@ -13,6 +13,7 @@ use super::{answer, raw, waiting};
 use crate::answer::JSON;
 use crate::app::{App, Arrival, Body, bearer, origin};
 use crate::errors::{account_status_and_word, retry_after_seconds};
+use crate::shapes;
 
 /// The most bytes of a request here.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -25,8 +26,20 @@ struct Credentials {
 }
 
 /// `POST /v1/api/auth/login`.
+#[utoipa::path(
+    post, path = "/v1/api/auth/login", operation_id = "login", tag = "accounts",
+    request_body = shapes::LoginRequest,
+    responses(
+        (status = 200, description = "Tokens.", body = shapes::LoginAnswer),
+        (status = 400, description = "The body is not of this shape.", body = shapes::AccountError),
+        (status = 401, description = "Unknown user or wrong password, which are one answer.", body = shapes::AccountError),
+        (status = 428, description = "The server waits to be set up.", body = shapes::AccountError),
+        (status = 429, description = "Too many failures; try again after Retry-After.", body = shapes::AccountError),
+        (status = 503, description = "Overloaded or stopping; try again after Retry-After.", body = shapes::AccountError)
+    )
+)]
 pub(super) async fn login(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let arrival = app.arrival();
+    let arrival = Arrival::of(&request);
     let outcome = async {
         app.check_connection(&request)?;
         let Credentials { user, password } = read(&request, payload, r#"{"user": ..., "password": ...}"#).await?;
@@ -37,8 +50,17 @@ pub(super) async fn login(app: web::Data<App>, request: HttpRequest, payload: we
 }
 
 /// `POST /v1/api/auth/refresh`: the bearer is the refresh token.
+#[utoipa::path(
+    post, path = "/v1/api/auth/refresh", operation_id = "refresh", tag = "accounts", security(("bearer" = [])),
+    responses(
+        (status = 200, description = "New tokens; the bearer is the refresh token.", body = shapes::LoginAnswer),
+        (status = 401, description = "A token that is used up, or no longer good.", body = shapes::AccountError),
+        (status = 429, description = "Too many failures; try again after Retry-After.", body = shapes::AccountError),
+        (status = 503, description = "Overloaded or stopping; try again after Retry-After.", body = shapes::AccountError)
+    )
+)]
 pub(super) async fn refresh(app: web::Data<App>, request: HttpRequest) -> HttpResponse {
-    let arrival = app.arrival();
+    let arrival = Arrival::of(&request);
     let outcome = async {
         app.check_connection(&request)?;
         let token = bearer(&request)?.to_owned();
@@ -49,6 +71,13 @@ pub(super) async fn refresh(app: web::Data<App>, request: HttpRequest) -> HttpRe
 }
 
 /// `GET /v1/api/auth/status`.
+#[utoipa::path(
+    get, path = "/v1/api/auth/status", operation_id = "status", tag = "accounts",
+    responses(
+        (status = 200, description = "Whether the server waits to be set up.", body = shapes::SetupStatus),
+        (status = 503, description = "Overloaded or stopping; try again after Retry-After.", body = shapes::AccountError)
+    )
+)]
 pub(super) async fn status(app: web::Data<App>) -> HttpResponse {
     let needs_setup = app.engine.needs_setup();
     let message = if needs_setup { "The server waits to be set up" } else { "The server is set up" };
@@ -65,8 +94,20 @@ struct SetupBody {
 }
 
 /// `POST /v1/api/auth/setup`.
+#[utoipa::path(
+    post, path = "/v1/api/auth/setup", operation_id = "setup", tag = "accounts",
+    request_body = shapes::SetupRequest,
+    responses(
+        (status = 200, description = "The server is set up.", body = shapes::SetupAnswer),
+        (status = 400, description = "A weak password, or a body that is not of this shape.", body = shapes::AccountError),
+        (status = 403, description = "From another machine.", body = shapes::AccountError),
+        (status = 409, description = "It is set up already.", body = shapes::AccountError),
+        (status = 429, description = "Too many failures; try again after Retry-After.", body = shapes::AccountError),
+        (status = 503, description = "Overloaded or stopping; try again after Retry-After.", body = shapes::AccountError)
+    )
+)]
 pub(super) async fn setup(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let arrival = app.arrival();
+    let arrival = Arrival::of(&request);
     let outcome = async {
         app.check_connection(&request)?;
         let shape = r#"{"user": ..., "password": ..., "root_password": ..., "email"?: ...}"#;
@@ -92,17 +133,35 @@ async fn read<T: DeserializeOwned>(request: &HttpRequest, payload: web::Payload,
 }
 
 /// `GET /v1/api/auth/me`.
+#[utoipa::path(
+    get, path = "/v1/api/auth/me", operation_id = "me", tag = "accounts", security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Who one is.", body = shapes::MeAnswer),
+        (status = 401, description = "No token, or one that is no longer good.", body = shapes::AccountError),
+        (status = 429, description = "Too many failures; try again after Retry-After.", body = shapes::AccountError),
+        (status = 503, description = "Overloaded or stopping; try again after Retry-After.", body = shapes::AccountError)
+    )
+)]
 pub(super) async fn me(app: web::Data<App>, request: HttpRequest) -> HttpResponse {
     let outcome = app.authenticate(&request).and_then(|actor| {
         let user = app.engine.user_info(&actor.user).ok_or_else(kalamdb_auth::invalid_credentials)?;
         Ok(json!({"user": user_json(&user), "admin_ui_access": is_admin(user.role)}))
     });
-    respond(outcome, &app.arrival())
+    respond(outcome, &Arrival::of(&request))
 }
 
 /// `POST /v1/api/auth/logout`: the bearer is an access or refresh token, and its session ends.
+#[utoipa::path(
+    post, path = "/v1/api/auth/logout", operation_id = "logout", tag = "accounts", security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The session is ended.", body = shapes::Message),
+        (status = 401, description = "No token, or one that is no longer good.", body = shapes::AccountError),
+        (status = 429, description = "Too many failures; try again after Retry-After.", body = shapes::AccountError),
+        (status = 503, description = "Overloaded or stopping; try again after Retry-After.", body = shapes::AccountError)
+    )
+)]
 pub(super) async fn logout(app: web::Data<App>, request: HttpRequest) -> HttpResponse {
-    let arrival = app.arrival();
+    let arrival = Arrival::of(&request);
     let outcome = async {
         app.check_connection(&request)?;
         let token = bearer(&request)?.to_owned();
@@ -115,13 +174,16 @@ pub(super) async fn logout(app: web::Data<App>, request: HttpRequest) -> HttpRes
 fn respond(outcome: Result<Value>, arrival: &Arrival) -> HttpResponse {
     match outcome {
         Ok(body) => answer(200, &body),
-        Err(error) => {
-            let (status, word) = account_status_and_word(error.kind());
-            let message = arrival.audience(None).message(&error);
-            let body = json!({"error": word, "message": message}).to_string();
-            waiting(raw(status, JSON, body), retry_after_seconds(&error))
-        }
+        Err(error) => refusal(&error, arrival),
     }
+}
+
+/// An error in the shape of these endpoints.
+pub(super) fn refusal(error: &Error, arrival: &Arrival) -> HttpResponse {
+    let (status, word) = account_status_and_word(error.kind());
+    let message = arrival.audience(None).message(error);
+    let body = json!({"error": word, "message": message}).to_string();
+    waiting(raw(status, JSON, body), retry_after_seconds(error))
 }
 
 fn logged_in(login: &Login) -> Value {

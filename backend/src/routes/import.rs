@@ -11,10 +11,12 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
+use super::sql::idempotency_key;
 use super::{raw, refuse};
 use crate::answer::{JSON, took};
 use crate::app::{App, Arrival, Body, address_of};
 use crate::import::{Format, Imported, Piece, Rows, Target, run};
+use crate::shapes;
 use kalamdb_core::Import;
 use kalamdb_core::api::ImportRequest;
 
@@ -33,9 +35,31 @@ impl Rows for Import {
     }
 }
 
-/// Answers a request.
+/// Takes rows into a table, chunk by chunk.
+#[utoipa::path(
+    post, path = "/v1/api/import", operation_id = "import", tag = "data", security(("bearer" = [])),
+    params(
+        ("table" = String, Query, description = "The table, as in `app.messages`."),
+        ("as_user" = Option<String>, Query, description = "Whose rows they shall be."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Rows that an earlier attempt under it brought in are passed over.")
+    ),
+    request_body(
+        content((String = "text/csv"), (String = "application/x-ndjson"), (Vec<u8> = "application/vnd.apache.parquet"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream")),
+        description = "The rows."
+    ),
+    responses(
+        (status = 200, description = "All rows are in.", body = shapes::ImportAnswer),
+        (status = 400, description = "A row that is wrong; `details` says which rows are in.", body = shapes::SqlAnswer),
+        (status = 401, description = "No token, or one that is no longer good.", body = shapes::SqlAnswer),
+        (status = 403, description = "The user may not do that.", body = shapes::SqlAnswer),
+        (status = 413, description = "Too large.", body = shapes::SqlAnswer),
+        (status = 429, description = "Over a limit; try again after Retry-After.", body = shapes::SqlAnswer),
+        (status = 503, description = "Overloaded or stopping; try again after Retry-After.", body = shapes::SqlAnswer)
+    )
+)]
 pub(super) async fn import(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let arrival = app.arrival();
+    let arrival = Arrival::of(&request);
     let actor = match app.authenticate(&request) {
         Ok(actor) => actor,
         Err(error) => return refuse(&error, &arrival, None, None),
@@ -82,14 +106,14 @@ fn checked(
     let table = table.filter(|table| !table.is_empty());
     let table =
         table.ok_or_else(|| Error::invalid_input("the parameter 'table' is missing: /v1/api/import?table=ns.t"))?;
-    if request.headers().contains_key("Idempotency-Key") {
-        return Err(Error::invalid_input("Idempotency-Key is not supported for imports"));
-    }
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = Format::of_content_type(content_type.unwrap_or_default())?;
     let body = Body::new(request, payload, app.settings.limits.import_bytes_max)?;
+    // The rows are not part of what a key stands for: they are what an earlier attempt may have brought only in part.
+    let content = format!("{table}\n{}\n{format:?}", as_user.as_deref().unwrap_or_default());
+    let idempotency = idempotency_key(request, content.as_bytes())?;
     let (request_id, address) = (arrival.request_id.clone(), address_of(request));
-    Ok((ImportRequest { actor, as_user, table, request_id, address }, format, body))
+    Ok((ImportRequest { actor, as_user, table, request_id, address, idempotency }, format, body))
 }
 
 /// Hands the body on while the work goes on, and ends with the work: at the body's end, or before if it failed.

@@ -20,6 +20,7 @@ use super::{pass_on, raw, refuse};
 use crate::answer::{ARROW_STREAM, JSON, SqlAnswer, Stop, arrow_stream, of_statement};
 use crate::app::{App, Arrival, Body, address_of};
 use crate::reply::{self, Reply};
+use crate::shapes;
 use kalamdb_core::Execution;
 
 /// The longest `Idempotency-Key`.
@@ -42,9 +43,26 @@ struct Impersonation {
     subject: String,
 }
 
-/// Answers a request.
+/// Carries out the statements of a request, in order.
+#[utoipa::path(
+    post, path = "/v1/api/sql", operation_id = "sql", tag = "data", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat.")),
+    request_body = shapes::SqlRequest,
+    responses(
+        (status = 200, description = "The results; with status `error` if a statement failed after the answer had begun. \
+            With `Accept: application/vnd.apache.arrow.stream` and one query, an Arrow IPC stream.", body = shapes::SqlAnswer),
+        (status = 400, description = "A statement that is wrong, or names what is not there.", body = shapes::SqlAnswer),
+        (status = 401, description = "No token, or one that is no longer good.", body = shapes::SqlAnswer),
+        (status = 403, description = "The user may not do that.", body = shapes::SqlAnswer),
+        (status = 409, description = "Another transaction was first.", body = shapes::SqlAnswer),
+        (status = 413, description = "Too large.", body = shapes::SqlAnswer),
+        (status = 429, description = "Over a limit; try again after Retry-After.", body = shapes::SqlAnswer),
+        (status = 500, description = "Internal; the request id is in the log.", body = shapes::SqlAnswer),
+        (status = 503, description = "Overloaded or stopping; try again after Retry-After.", body = shapes::SqlAnswer)
+    )
+)]
 pub(super) async fn sql(app: web::Data<App>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let arrival = app.arrival();
+    let arrival = Arrival::of(&request);
     let actor = match app.authenticate(&request) {
         Ok(actor) => actor,
         Err(error) => return refuse(&error, &arrival, None, None),
@@ -94,7 +112,8 @@ fn is_one_statement(sql: &str, limits: &LimitSettings) -> bool {
     kalamdb_sql::parse(sql, limits).is_ok_and(|statements| statements.len() == 1)
 }
 
-fn idempotency_key(request: &HttpRequest, body: &Bytes) -> Result<Option<IdempotencyKey>> {
+/// The key of a request that is safe to repeat, with what it stands for.
+pub(super) fn idempotency_key(request: &HttpRequest, body: &[u8]) -> Result<Option<IdempotencyKey>> {
     let Some(key) = request.headers().get("Idempotency-Key") else { return Ok(None) };
     let key = key.to_str().ok().map(str::trim).filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
     let key = key.ok_or_else(|| {

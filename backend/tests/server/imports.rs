@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::server::Server;
+use crate::server::{Reply, Server};
 
 const TABLE: &str = "CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, name TEXT DEFAULT 'none', at TIMESTAMP)";
 const CSV: &str = "text/csv";
@@ -140,4 +140,31 @@ async fn users_import_into_their_own_partition_and_not_into_shared_tables() {
     assert_eq!(al.rows("SELECT id FROM app.mine").await, json!([["1"]]));
     assert_eq!(ali.rows("SELECT id FROM app.mine").await, json!([]));
     al.import("app.t", CSV, "id\n1\n").await.refused(403, "PERMISSION_DENIED");
+}
+
+#[tokio::test]
+async fn an_import_that_is_repeated_under_its_key_brings_each_row_in_once() {
+    let server = chunks_of_ten().await;
+    server
+        .sql("CREATE SHARED TABLE app.log (id BIGINT, name TEXT); CREATE SHARED TABLE app.other (id BIGINT, name TEXT)")
+        .await;
+    let send = async |table: &str, body: String| {
+        let request = server.request(reqwest::Method::POST, &format!("/v1/api/import?table={table}"));
+        let request = request.header("Content-Type", CSV).header("Idempotency-Key", "load-1");
+        Reply::of(request.body(body)).await.unwrap()
+    };
+    let reply = send("app.log", csv(1..41, Some(25))).await;
+    assert_eq!(reply.body["error"]["details"], "rows 1 to 20 were imported");
+    for attempt in 1..=2 {
+        let reply = send("app.log", csv(1..41, None)).await;
+        assert_eq!((reply.status, &reply.body["row_count"]), (200, &json!(40)), "attempt {attempt}: {reply:?}");
+        let counted = server.rows("SELECT count(*), count(DISTINCT id) FROM app.log").await;
+        assert_eq!(counted, json!([["40", "40"]]), "attempt {attempt}");
+    }
+    send("app.other", csv(1..5, None)).await.refused(400, "INVALID_INPUT");
+    let server = server.stop().start().await;
+    let request = server.request(reqwest::Method::POST, "/v1/api/import?table=app.log");
+    let request = request.header("Content-Type", CSV).header("Idempotency-Key", "load-1").body(csv(1..46, None));
+    assert_eq!(Reply::of(request).await.unwrap().body["row_count"], json!(45), "it is remembered over a restart");
+    assert_eq!(server.rows("SELECT count(*) FROM app.log").await, json!([["45"]]));
 }

@@ -20,8 +20,12 @@
 //! | [`damage`] | damaged and missing files |
 //! | [`full_disk`] | a disk without space |
 //! | [`syncs`] | each sync is needed: without it a power cut is noticed |
+//! | [`openapi`] | the document of the interface |
+//! | [`operations`] | figures, ids of requests, slow statements, health, draining |
 //! | [`settings`] | settings that are wrong |
 //! | [`tls`] | TLS, and listening beyond loopback |
+//! | [`traces`] | spans to a collector |
+//! | [`upgrades`] | data of other versions; what is packaged |
 //! | [`storages`] | history in an object store |
 //! | [`storage_statements`] | storages that SQL makes |
 //!
@@ -43,6 +47,8 @@ mod lives;
 mod load;
 mod manifest_cache;
 mod names;
+mod openapi;
+mod operations;
 mod power_cut;
 mod rebuilds;
 mod refusals;
@@ -55,3 +61,5 @@ mod storage_statements;
 mod storages;
 mod syncs;
 mod tls;
+mod traces;
+mod upgrades;

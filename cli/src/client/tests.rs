@@ -190,7 +190,7 @@ fn an_answer_that_breaks_off_is_a_lost_connection() {
 }
 
 fn upload(source: impl Read + Send + 'static, size: Option<u64>) -> Upload {
-    Upload { name: "x.csv".to_owned(), source: Box::new(source), size, content_type: "text/csv" }
+    Upload { name: "x.csv".to_owned(), source: Box::new(source), size, content_type: "text/csv", key: None }
 }
 
 #[test]

@@ -20,7 +20,15 @@ fn a_name_gets_the_namespace_that_it_lacks() {
 
 #[test]
 fn an_unknown_form_is_asked_for() {
-    let import = Import { table: "a.b".to_owned(), file: "-".into(), format: None, null: None, as_user: None };
+    let import = Import {
+        table: "a.b".to_owned(),
+        file: "-".into(),
+        format: None,
+        null: None,
+        as_user: None,
+        resume: false,
+        restart: false,
+    };
     let Err(failure) = open(&import) else { panic!("opened") };
     assert_eq!(failure.exit_status(), 2);
     assert!(failure.to_string().contains("--format csv, ndjson, parquet or arrow"));
@@ -28,8 +36,15 @@ fn an_unknown_form_is_asked_for() {
 
 #[test]
 fn a_missing_file_is_named() {
-    let import =
-        Import { table: "a.b".to_owned(), file: "no/such.csv".into(), format: None, null: None, as_user: None };
+    let import = Import {
+        table: "a.b".to_owned(),
+        file: "no/such.csv".into(),
+        format: None,
+        null: None,
+        as_user: None,
+        resume: false,
+        restart: false,
+    };
     let Err(failure) = open(&import) else { panic!("opened") };
     assert!(failure.to_string().starts_with("no/such.csv: "));
 }
@@ -43,7 +58,15 @@ fn a_rate_needs_time() {
 #[test]
 fn a_text_for_null_is_for_csv() {
     let null = Some("NA".to_owned());
-    let import = Import { table: "a.b".to_owned(), file: "x.parquet".into(), format: None, null, as_user: None };
+    let import = Import {
+        table: "a.b".to_owned(),
+        file: "x.parquet".into(),
+        format: None,
+        null,
+        as_user: None,
+        resume: false,
+        restart: false,
+    };
     let Err(failure) = open(&import) else { panic!("opened") };
     assert!(failure.to_string().contains("--null is for CSV"));
 }

@@ -91,6 +91,12 @@ impl Error {
         Self { retry_after_seconds, ..Self::new(ErrorKind::RateLimited, message) }
     }
 
+    /// The same error, of which it is known when to try again.
+    #[must_use]
+    pub fn with_retry_after_seconds(self, seconds: u32) -> Self {
+        Self { retry_after_seconds: Some(seconds.max(1)), ..self }
+    }
+
     /// When to try again, if that is known.
     pub fn retry_after_seconds(&self) -> Option<u32> {
         self.retry_after_seconds

@@ -57,6 +57,9 @@ section! {
         allow_plaintext_remote: bool = false,
         /// HTTP worker threads. More serve more connections at once and cost memory.
         http_workers: usize = 2,
+        /// How long a server that is told to stop goes on answering, in seconds, although nothing runs any more: long enough
+        /// for whoever sends it requests to see at `/health/ready` that it should not. New requests get 503 meanwhile.
+        drain_seconds: u64 = 0,
         /// How long a graceful stop waits for requests in flight, in seconds.
         shutdown_timeout_seconds: u64 = 10,
     }
@@ -328,6 +331,21 @@ section! {
         level: String = "info".to_owned(),
         /// `text` or `json`.
         format: String = "text".to_owned(),
+        /// Statements that take longer than so many milliseconds are logged, without the values in them; 0 for none.
+        slow_statement_ms: u64 = 1_000,
+    }
+}
+
+section! {
+    /// `[tracing]`: traces, as OpenTelemetry has them.
+    TracingSettings {
+        /// Where traces are sent, over HTTP with protobuf, as in `http://127.0.0.1:4318`; empty for nowhere. Nobody
+        /// authenticates and nothing is encrypted: for a collector on the machine or in a private network.
+        otlp_endpoint: String = String::new(),
+        /// How many of a hundred requests are traced. More tell more and cost memory and network.
+        sample_percent: u32 = 100,
+        /// The name that traces come under.
+        service_name: String = "kalamdb".to_owned(),
     }
 }
 
@@ -369,6 +387,8 @@ pub struct Settings {
     pub clock: ClockSettings,
     /// `[logging]`.
     pub logging: LoggingSettings,
+    /// `[tracing]`.
+    pub tracing: TracingSettings,
     /// `[testing]`.
     pub testing: TestingSettings,
 }
@@ -389,6 +409,7 @@ impl Settings {
         ("jobs", JobSettings::KEYS),
         ("clock", ClockSettings::KEYS),
         ("logging", LoggingSettings::KEYS),
+        ("tracing", TracingSettings::KEYS),
         ("testing", TestingSettings::KEYS),
     ];
 

@@ -48,6 +48,8 @@ pub struct ImportRequest {
     pub request_id: String,
     /// Where it came from, for the audit.
     pub address: Option<String>,
+    /// Makes the import safe to repeat: rows that an earlier attempt brought in are passed over.
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 /// The value of a parameter.
@@ -95,6 +97,17 @@ pub enum Verb {
     Update,
     /// DELETE.
     Delete,
+}
+
+impl Verb {
+    /// In lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 /// The outcome of one statement.

@@ -14,6 +14,7 @@
 //! | [`partition`] | a partition in memory: counts, overlay, cold views, lookups |
 //! | [`dml`] | INSERT, UPDATE, DELETE, transactions |
 //! | [`query`], [`tables`] | planning and running queries; partitions as DataFusion sees them |
+//! | [`metrics`], [`watched`] | the figures of the server; statements, counted and logged when they have ended |
 //! | [`flush`], [`compaction`], [`jobs`] | from hot to cold; fewer batches of the cold; the job runner |
 //!
 //! When you change how a version is found (hot row, overlay, cold view), these must agree: `tables::provider` for
@@ -31,11 +32,13 @@ pub mod engine;
 pub(crate) mod flush;
 pub mod functions;
 pub mod jobs;
+pub mod metrics;
 pub(crate) mod partition;
 pub(crate) mod query;
 pub mod stats;
 pub mod system;
 pub(crate) mod tables;
+pub(crate) mod watched;
 
 pub use engine::Engine;
 pub use engine::execution::Execution;

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::engine::usage::UserUsage;
+use crate::watched::Watched;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -22,6 +23,8 @@ macro_rules! counters {
             started: Option<Stopwatch>,
             /// Who used it, told when the statement has ended.
             user: Option<Arc<UserUsage>>,
+            /// Told too.
+            watched: Option<Watched>,
             /// What was read from the cold tier.
             pub io: Arc<IoCounters>,
             scans: Mutex<Vec<ExecutionPlanMetricsSet>>,
@@ -110,6 +113,18 @@ impl StatementStats {
         stats
     }
 
+    /// The same for a statement that is counted and logged.
+    pub(crate) fn begin_watched(user: Arc<UserUsage>, watched: Watched) -> Self {
+        let mut stats = Self::begin_for(user);
+        stats.watched = Some(watched);
+        stats
+    }
+
+    /// Who watches it.
+    pub(crate) fn watched(&self) -> Option<&Watched> {
+        self.watched.as_ref()
+    }
+
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }
@@ -155,6 +170,9 @@ impl Drop for StatementStats {
         if let Some(user) = self.user.take() {
             let cost = self.snapshot();
             user.scanned(cost.hot_rows_read + cost.cold_rows_read, cost.bytes_read);
+            if let Some(watched) = &self.watched {
+                watched.end(&cost);
+            }
         }
     }
 }

@@ -44,6 +44,7 @@ mod objects;
 mod options;
 mod refusals;
 mod rewrite;
+mod shape;
 mod source;
 mod statement;
 mod storages;
@@ -55,6 +56,7 @@ pub mod expr;
 
 pub use all_users::ALL_USERS_MARK;
 pub use options::{TABLE_OPTIONS, TableOption, TableOptionSet};
+pub use shape::shape;
 pub use sqlparser::ast;
 pub use statement::*;
 

@@ -68,7 +68,10 @@ pub enum StoreError {
         what: String,
     },
     /// The store was written by a newer build.
-    #[error("the store at {} has format {found}; this build reads formats up to {known}", .path.display())]
+    #[error(
+        "the data in {} has version {found}, and this server reads versions up to {known}: a newer server has written it. \
+         Start that one again, or restore a backup from before; nothing was changed", .path.display()
+    )]
     FormatTooNew {
         /// The directory.
         path: PathBuf,
@@ -76,6 +79,19 @@ pub enum StoreError {
         found: u64,
         /// The newest that this build knows.
         known: u64,
+    },
+    /// The store was written by a build that is too old.
+    #[error(
+        "the data in {} has version {found}, and this server reads versions from {oldest}: upgrade it with the servers in \
+         between, one after the other; nothing was changed", .path.display()
+    )]
+    FormatTooOld {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The oldest that this build knows.
+        oldest: u64,
     },
     /// A value of an old schema version does not convert to the column's type of today.
     #[error("column '{column}': a {from} value cannot be read as {to}: {cause}")]
@@ -147,7 +163,11 @@ impl StoreError {
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Convert { .. } => ErrorKind::Execution,
             Self::Schema { .. } | Self::Internal { .. } => ErrorKind::Internal,
-            Self::Locked { .. } | Self::DiskFull { .. } | Self::FormatTooNew { .. } | Self::Io { .. } => ErrorKind::Io,
+            Self::Locked { .. }
+            | Self::DiskFull { .. }
+            | Self::FormatTooNew { .. }
+            | Self::FormatTooOld { .. }
+            | Self::Io { .. } => ErrorKind::Io,
         }
     }
 

@@ -33,8 +33,11 @@ use crate::error::{Result, StoreError};
 use crate::keys;
 use crate::shard::{Batch, Op, OwnerToken, ShardId, ShardStore, Snapshot, StoreCounters, StoreUsage};
 
-/// The format of keys, values and column families that this build writes, and the greatest that it reads.
+/// The version of the data directory that this build writes, and the greatest that it reads. It grows with every change
+/// of keys, values, column families or files that an older build would misread.
 const FORMAT_VERSION: u64 = 1;
+/// The oldest that this build reads.
+const FORMAT_VERSION_OLDEST: u64 = 1;
 
 /// The kind of system records that are the store's own.
 const OWN_RECORDS: &str = "shard";
@@ -132,6 +135,10 @@ impl ShardStore for RocksShard {
 
     fn counters(&self) -> StoreCounters {
         self.shared.tuning.counters(self.shared.commits.load(Ordering::Relaxed))
+    }
+
+    fn is_writable(&self) -> bool {
+        self.shared.poison.lock().is_none() && !*self.shared.closed.lock()
     }
 
     async fn commit(&self, token: OwnerToken, batch: Batch) -> Result<()> {
@@ -357,6 +364,9 @@ fn check_format(db: &DB, path: &Path) -> Result<()> {
         None => write_number(db, "format", FORMAT_VERSION),
         Some(found) if found > FORMAT_VERSION => {
             Err(StoreError::FormatTooNew { path: path.to_owned(), found, known: FORMAT_VERSION })
+        }
+        Some(found) if found < FORMAT_VERSION_OLDEST => {
+            Err(StoreError::FormatTooOld { path: path.to_owned(), found, oldest: FORMAT_VERSION_OLDEST })
         }
         Some(_) => Ok(()),
     }

@@ -151,6 +151,9 @@ pub trait ShardStore: Send + Sync + Debug {
     /// What it has done since it was opened.
     fn counters(&self) -> StoreCounters;
 
+    /// Whether it takes writes: not after a failed one until it has reopened, and not after it was closed.
+    fn is_writable(&self) -> bool;
+
     /// Writes the batch atomically, and returns when it is as durable as [`Self::durability`] promises.
     ///
     /// [`Fenced`](crate::StoreError::Fenced) and [`Poisoned`](crate::StoreError::Poisoned) have written nothing.

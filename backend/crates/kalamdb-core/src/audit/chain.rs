@@ -116,6 +116,11 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
+    /// The number of its last entry; 0 if it has none.
+    pub(crate) fn number(&self) -> u64 {
+        self.last.number
+    }
+
     /// The chain as the store has it.
     pub(crate) async fn load(snapshot: &dyn Snapshot, key: Arc<SealKey>) -> Result<Self> {
         let last = match head(snapshot, &key).await? {

@@ -80,6 +80,11 @@ impl Group {
         self.changes
     }
 
+    /// Writes of statements in it.
+    pub(crate) fn commits(&self) -> u64 {
+        self.writes.len() as u64
+    }
+
     pub(crate) fn through(&self) -> CommitTime {
         self.through
     }

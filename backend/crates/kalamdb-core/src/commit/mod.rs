@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use kalamdb_commons::clock::Stopwatch;
 use kalamdb_commons::ids::{CommitTime, Incarnation, RowId};
 use kalamdb_commons::settings::HotSettings;
 use kalamdb_commons::system_columns::SystemColumns;
@@ -43,6 +44,7 @@ use readers::{Published, Readers};
 use crate::audit::Entry;
 use crate::audit::chain::Chain;
 use crate::catalog::{self, CatalogEdit};
+use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::partition::registry::Partitions;
 
@@ -105,16 +107,23 @@ pub(crate) struct Committer {
     closed: AtomicBool,
 }
 
+/// What commits are made of and written to.
+pub(crate) struct Shard {
+    pub(crate) store: Arc<dyn ShardStore>,
+    pub(crate) system: Arc<SystemColumns>,
+    pub(crate) partitions: Arc<Partitions>,
+}
+
 impl Committer {
     /// Starts the task. The ceilings must have been reserved.
     pub(crate) fn start(
-        store: Arc<dyn ShardStore>,
+        shard: Shard,
         readers: Arc<Readers>,
-        system: Arc<SystemColumns>,
-        partitions: Arc<Partitions>,
         settings: &HotSettings,
         chain: Chain,
+        metrics: Arc<Metrics>,
     ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
+        let Shard { store, system, partitions } = shard;
         let (queue, work) = mpsc::channel(settings.commit_queue_max);
         let committer =
             Arc::new(Self { queue, readers: readers.clone(), system: system.clone(), closed: AtomicBool::new(false) });
@@ -127,6 +136,7 @@ impl Committer {
             changes_max: settings.group_changes_max,
             suspects: Suspects::default(),
             chain,
+            metrics,
         };
         (committer, tokio::spawn(task.run()))
     }
@@ -215,6 +225,7 @@ struct Task {
     suspects: Suspects,
     /// The end of the audit log as it is committed.
     chain: Chain,
+    metrics: Arc<Metrics>,
 }
 
 impl Task {
@@ -297,14 +308,17 @@ impl Task {
             return;
         }
         fail::fail_point!("commit::before_write");
+        let watch = Stopwatch::start();
         // IMPORTANT: durable before published, published before answered.
         if let Err(error) = self.store.commit(self.store.token(), batch).await {
             let error = Error::from(error);
+            self.metrics.commit_failures.inc();
             tracing::error!(%error, "a group could not be committed");
             self.suspect(&group);
             group.fail_all(&error);
             return;
         }
+        self.metrics.commit_sync_seconds.observe(watch.elapsed().as_secs_f64());
         fail::fail_point!("commit::after_write");
         let snapshot = match self.store.snapshot().await {
             Ok(snapshot) => snapshot,
@@ -317,12 +331,20 @@ impl Task {
         if let Some(ceilings) = group.ceilings() {
             self.system.reserved(ceilings);
         }
+        self.count(&group);
         self.chain = group.chain().clone();
         let through = group.through();
         // IMPORTANT: overlays before publication: a reader at the new U must find every kill up to it.
         group.apply_to_partitions();
         self.readers.publish(Published { snapshot, through, catalog: group.catalog() });
         group.answer_all();
+    }
+
+    /// Counts a group that is durable.
+    fn count(&self, group: &Group) {
+        self.metrics.commits.inc_by(group.commits());
+        self.metrics.commit_group_changes.observe(group.changes() as f64);
+        self.metrics.audit_entries.inc_by(group.chain().number().saturating_sub(self.chain.number()));
     }
 
     fn suspect(&mut self, group: &Group) {

@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
+use kalamdb_commons::clock::Stopwatch;
 use kalamdb_commons::ids::{CommitTime, SchemaVersion};
 use kalamdb_commons::manifest;
 use kalamdb_commons::schema::Table;
@@ -50,6 +51,7 @@ use merge::{Merge, Merged};
 use crate::engine::Engine;
 use crate::flush::{batch_meta, deletions_kept_since, reserve_number};
 use crate::jobs::JobHandle;
+use crate::metrics::Outcome;
 use crate::partition::Partition;
 use crate::partition::view::{ColdBatch, ColdView, recorded};
 use choice::Shape;
@@ -81,6 +83,23 @@ pub(crate) struct Compacted {
 
 /// Compacts a partition. `None` if there is nothing to compact, or if the table's contents ended meanwhile.
 pub(crate) async fn compact_partition(
+    engine: &Arc<Engine>,
+    partition: &Arc<Partition>,
+    extent: &Extent,
+    job: &JobHandle,
+) -> Result<Option<Compacted>> {
+    let watch = Stopwatch::start();
+    let compacted = compact_extent(engine, partition, extent, job).await;
+    let metrics = engine.metrics();
+    metrics.compaction(Outcome::of(&compacted), watch);
+    if let Ok(Some(compacted)) = &compacted {
+        metrics.compaction_batches.inc_by(compacted.batches as u64);
+        metrics.compaction_removed_rows.inc_by(compacted.removed);
+    }
+    compacted
+}
+
+async fn compact_extent(
     engine: &Arc<Engine>,
     partition: &Arc<Partition>,
     extent: &Extent,

@@ -16,6 +16,7 @@ use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_sql::ast::{Query, SetExpr};
 use kalamdb_sql::{Parsed, Statement, Subject};
+use tracing::Instrument;
 
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
@@ -33,6 +34,7 @@ use crate::query::scope::Caller;
 use crate::query::{self, StatementScope, arrow_error};
 use crate::stats::StatementStats;
 use crate::system::verified;
+use crate::watched::{Facts, Watched};
 
 /// A request being carried out.
 pub struct Execution {
@@ -132,6 +134,8 @@ impl Execution {
         let outcome = match self.statements.pop_front() {
             Some(parsed) => self.carry_out(parsed).await,
             None => {
+                // The last statement has ended.
+                self.stats = Arc::default();
                 self.transaction.as_ref()?;
                 Err(Error::invalid_sql("the transaction was still open at the end of the request; it was rolled back"))
             }
@@ -155,14 +159,66 @@ impl Execution {
     }
 
     /// Runs a statement, and has it in the audit log before it is answered, if it belongs there.
-    async fn carry_out(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
+    async fn carry_out(&mut self, mut parsed: Parsed) -> Result<OutcomeResult> {
         self.stats = Arc::new(StatementStats::begin());
         let entry = self.entry_of(&parsed);
         self.caller = match self.decide(&parsed) {
             Ok(caller) => caller,
-            Err(error) => return Err(self.engine.audit_failure(entry, error).await),
+            Err(error) => {
+                let kind = describe::kind(&parsed.statement);
+                self.engine.metrics().statements.with_label_values(&[kind, "refused"]).inc();
+                return Err(self.engine.audit_failure(entry, error).await);
+            }
         };
-        self.stats = Arc::new(StatementStats::begin_for(self.engine.usage().of(&self.subject().user)));
+        let watched = self.watched(&mut parsed);
+        let span = watched.span().clone();
+        let usage = self.engine.usage().of(&self.subject().user);
+        self.stats = Arc::new(StatementStats::begin_watched(usage, watched));
+        let outcome = self.run_audited(parsed, entry).instrument(span).await;
+        self.observed(outcome)
+    }
+
+    /// A statement that begins, for the figures and the log.
+    fn watched(&self, parsed: &mut Parsed) -> Watched {
+        let facts = Facts {
+            kind: describe::kind(&parsed.statement),
+            request_id: self.request.request_id.clone(),
+            actor: self.request.actor.user.clone(),
+            text: std::mem::take(&mut parsed.text),
+        };
+        let slow_ms = self.engine.settings().logging.slow_statement_ms;
+        Watched::begin(facts, self.engine.metrics().clone(), slow_ms)
+    }
+
+    /// Counts what a statement gives, and notes how it ends.
+    fn observed(&self, outcome: Result<OutcomeResult>) -> Result<OutcomeResult> {
+        match outcome {
+            Ok(OutcomeResult::Rows(mut rows)) => {
+                let stats = rows.stats.clone();
+                let counted = rows.batches.inspect(move |batch| {
+                    let Some(watched) = stats.watched() else { return };
+                    match batch {
+                        Ok(batch) => watched.returned(batch.num_rows()),
+                        Err(_) => watched.fail(),
+                    }
+                });
+                rows.batches = counted.boxed();
+                Ok(OutcomeResult::Rows(rows))
+            }
+            Ok(OutcomeResult::Affected { verb, rows, returning, stats }) => {
+                let kind = verb.as_str();
+                self.engine.metrics().rows_written.with_label_values(&[kind]).inc_by(rows);
+                Ok(OutcomeResult::Affected { verb, rows, returning, stats })
+            }
+            Ok(done) => Ok(done),
+            Err(error) => {
+                self.stats.watched().into_iter().for_each(Watched::fail);
+                Err(error)
+            }
+        }
+    }
+
+    async fn run_audited(&mut self, parsed: Parsed, entry: Entry) -> Result<OutcomeResult> {
         self.trail = self.is_audited(&parsed).then(|| Trail::new(Arc::downgrade(&self.engine), entry.clone()));
         match self.run_in_time(parsed).await {
             Ok(result) => {

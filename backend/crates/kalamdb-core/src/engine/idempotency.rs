@@ -3,7 +3,8 @@
 //! While a request runs its key is claimed in memory, so a second one at the same time is a conflict. Each of its
 //! writes carries, **in the same commit**, a record of how far the request has come. When it has ended, the answer
 //! itself is stored. A request that arrives again gets that answer; if the server died in between, the record says
-//! which writes are done already, and only the rest is carried out.
+//! which writes are done already, and only the rest is carried out. An import remembers in the same way, with each chunk,
+//! how many of its rows are in.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -107,6 +108,23 @@ impl Progress {
     /// A write was committed.
     pub(crate) fn done(&mut self, verb: Verb, rows: u64) {
         self.record.done.push((verb_name(verb).to_owned(), rows));
+    }
+
+    /// How many rows of an import are in.
+    pub(crate) fn imported(&self) -> u64 {
+        self.record.done.first().map_or(0, |(_, rows)| *rows)
+    }
+
+    /// The record to commit with a chunk of an import, after which `rows` are in.
+    pub(crate) fn records_of_import(&self, rows: u64) -> Result<Vec<(Bytes, Bytes)>> {
+        let mut record = self.record.clone();
+        record.done = vec![("import".to_owned(), rows)];
+        Ok(vec![(keys::system(KIND, &self.name), encode(&record)?)])
+    }
+
+    /// A chunk of an import was committed, after which `rows` are in.
+    pub(crate) fn has_imported(&mut self, rows: u64) {
+        self.record.done = vec![("import".to_owned(), rows)];
     }
 
     /// A write waits for its transaction's COMMIT.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
+use kalamdb_commons::clock::Stopwatch;
 use kalamdb_commons::ids::NamespaceId;
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::types::SchemaRef;
@@ -10,12 +12,14 @@ use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_sql::TableName;
 use kalamdb_sql::ast::Expr;
 use kalamdb_sql::expr::fold;
+use parking_lot::Mutex;
 
 use super::Engine;
 use super::accounts::DEFAULT_NAMESPACE;
+use super::idempotency::{IdempotencyClaim, Progress};
 use super::usage::Counted;
 use crate::access::Access;
-use crate::api::ImportRequest;
+use crate::api::{ImportRequest, Replay};
 use crate::audit::trail::Trail;
 use crate::audit::{Entry, Origin};
 use crate::commit::{Refusal, Riders};
@@ -33,7 +37,18 @@ pub struct Import {
     entry: Option<Entry>,
     name: TableName,
     table: Arc<Table>,
+    /// How far it has come, if it can be repeated.
+    resumable: Option<Mutex<Resumable>>,
     _running: Counted,
+}
+
+/// An import that can be repeated.
+struct Resumable {
+    progress: Progress,
+    /// Rows that have come.
+    seen: u64,
+    /// Keeps others with the same key from running.
+    _claim: IdempotencyClaim,
 }
 
 impl Engine {
@@ -53,12 +68,26 @@ impl Engine {
         match self.begin_import(&request) {
             Ok((caller, name, table)) => {
                 let entry = request.as_user.is_some().then_some(entry);
-                Ok(Import { engine: self.clone(), caller, entry, name, table, _running: running })
+                let resumable = self.resumable(&request).await?.map(Mutex::new);
+                Ok(Import { engine: self.clone(), caller, entry, name, table, resumable, _running: running })
             }
             Err(error) if request.as_user.is_some() || error.kind() == ErrorKind::PermissionDenied => {
                 Err(self.audit_failure(entry, error).await)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    async fn resumable(&self, request: &ImportRequest) -> Result<Option<Resumable>> {
+        let Some(key) = &request.idempotency else { return Ok(None) };
+        match self.idempotent_answer(&request.actor, key).await? {
+            Replay::Fresh(claim) => {
+                let progress = self.progress_of(&request.actor, key).await?;
+                Ok(Some(Resumable { progress, seen: 0, _claim: claim }))
+            }
+            Replay::Answer { .. } => Err(Error::invalid_input(
+                "this Idempotency-Key was used for another request; use a new key for a new request",
+            )),
         }
     }
 
@@ -90,7 +119,8 @@ impl Import {
         insert::nullable_schema(&self.table)
     }
 
-    /// Commits one batch as a whole and returns how many rows it has. Columns are found by name.
+    /// Commits one batch as a whole and returns how many rows it has, those included that an earlier attempt brought in.
+    /// Columns are found by name.
     ///
     /// # Errors
     /// As INSERT; nothing of the batch is written then.
@@ -98,6 +128,46 @@ impl Import {
         if batch.num_rows() == 0 {
             return Ok(0);
         }
+        let rows = batch.num_rows() as u64;
+        let known = self.known(rows);
+        if known == rows {
+            return Ok(rows);
+        }
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let new = batch.slice(known, batch.num_rows() - known);
+        let watch = Stopwatch::start();
+        let written = self.write_audited(&new).await;
+        let metrics = self.engine.metrics();
+        metrics.statement("IMPORT", written.is_ok(), watch.elapsed());
+        metrics.rows_written.with_label_values(&["import"]).inc_by(*written.as_ref().unwrap_or(&0));
+        written.map(|_| rows)
+    }
+
+    /// How many of the next `rows` rows are in already.
+    fn known(&self, rows: u64) -> u64 {
+        let Some(resumable) = &self.resumable else { return 0 };
+        let mut resumable = resumable.lock();
+        let known = resumable.progress.imported().saturating_sub(resumable.seen).min(rows);
+        resumable.seen += rows;
+        known
+    }
+
+    /// What a chunk's commit takes along, so that a later attempt knows of it.
+    fn remembered(&self) -> Result<Vec<(Bytes, Bytes)>> {
+        let Some(resumable) = &self.resumable else { return Ok(Vec::new()) };
+        let resumable = resumable.lock();
+        resumable.progress.records_of_import(resumable.seen)
+    }
+
+    fn committed(&self) {
+        if let Some(resumable) = &self.resumable {
+            let mut resumable = resumable.lock();
+            let seen = resumable.seen;
+            resumable.progress.has_imported(seen);
+        }
+    }
+
+    async fn write_audited(&self, batch: &RecordBatch) -> Result<u64> {
         let entry = self.entry.clone().map(|entry| entry.at(self.engine.clock().now_ns()));
         let mut trail = entry.map(|entry| Trail::new(Arc::downgrade(&self.engine), entry));
         let written = self.commit(batch, &mut trail).await;
@@ -131,9 +201,10 @@ impl Import {
             let rows = batch.num_rows() as u64;
             let audit = trail.as_mut().and_then(|trail| trail.hand_in(Some(rows))).into_iter().collect();
             let mut writes = prepared.writes;
-            writes.ride(Riders { records: Vec::new(), audit });
+            writes.ride(Riders { records: self.remembered()?, audit });
             match self.engine.committer().write(writes.into_write(held.into_iter().collect())).await {
                 Ok(_) => {
+                    self.committed();
                     trail.take().into_iter().for_each(Trail::settle);
                     return Ok(rows);
                 }

@@ -14,6 +14,7 @@
 //! | [`accounts`] | login, tokens, the first start |
 //! | [`ddl`] | schema changes: verified against data, committed, then cleaned up after |
 //! | [`storages`] | storages that SQL makes |
+//! | [`figures`] | what `/metrics` and `system.stats` say |
 //! | [`show`] | system tables, SHOW and DESCRIBE |
 //! | [`idempotency`] | requests that are safe to repeat |
 //! | [`import`] | rows in bulk |
@@ -29,6 +30,7 @@ pub(crate) mod checking;
 pub(crate) mod compacting;
 pub(crate) mod ddl;
 pub(crate) mod execution;
+mod figures;
 pub(crate) mod idempotency;
 pub(crate) mod import;
 pub(crate) mod manifest_eviction;
@@ -66,9 +68,10 @@ use crate::audit::chain::Chain;
 use crate::catalog::{self, Catalog};
 use crate::commit::locks::Locks;
 use crate::commit::readers::{Published, Readers};
-use crate::commit::{CEILINGS, Committer};
+use crate::commit::{CEILINGS, Committer, Shard};
 use crate::dml::constraints::Constraints;
 use crate::jobs::{JobRunner, Records};
+use crate::metrics::Metrics;
 use crate::partition::entries::NodeEntries;
 use crate::partition::registry::Partitions;
 use crate::partition::view::ColdTier;
@@ -99,6 +102,7 @@ pub struct Engine {
     idempotency: Idempotency,
     audit: Audit,
     usage: Usage,
+    metrics: Arc<Metrics>,
     ddl: tokio::sync::Mutex<()>,
     setting_sources: Mutex<BTreeMap<String, String>>,
     stop: CancellationToken,
@@ -150,8 +154,9 @@ impl Engine {
         let chain = Chain::load(snapshot.as_ref(), key.clone()).await?;
         let first = Published { snapshot: snapshot.clone(), through: system.last_updated(), catalog };
         let readers = Readers::new(first);
-        let (committer, committing) =
-            Committer::start(store.clone(), readers, system.clone(), partitions.clone(), &settings.hot, chain);
+        let metrics = Arc::<Metrics>::default();
+        let shard = Shard { store: store.clone(), system: system.clone(), partitions: partitions.clone() };
+        let (committer, committing) = Committer::start(shard, readers, &settings.hot, chain, metrics.clone());
         let records = Arc::new(CommittedRecords(committer.clone()));
         let node_id = &settings.server.node_id;
         let jobs =
@@ -181,6 +186,7 @@ impl Engine {
             accounts,
             idempotency: Idempotency::default(),
             audit: Audit::new(key),
+            metrics,
             ddl: tokio::sync::Mutex::new(()),
             setting_sources: Mutex::default(),
             stop: CancellationToken::new(),
@@ -225,6 +231,11 @@ impl Engine {
     /// The hot tier's store: for tests and counters.
     pub fn store(&self) -> &Arc<dyn ShardStore> {
         &self.store
+    }
+
+    /// Whether writes are taken: not while the store is to reopen after a failed one.
+    pub fn is_writable(&self) -> bool {
+        self.store.is_writable()
     }
 
     /// The component that makes system columns.
@@ -286,7 +297,7 @@ impl Engine {
     }
 
     /// Refuses writes at the hard limit of the hot tier, until a flush has caught up.
-    pub(crate) fn check_hot_limit(&self) -> Result<()> {
+    pub fn check_hot_limit(&self) -> Result<()> {
         if self.hot_bytes() < self.settings.hot.hard_limit_mib << 20 {
             return Ok(());
         }

@@ -62,7 +62,7 @@ impl Engine {
             Needs::Nothing => {}
             Needs::Jobs => view.jobs = self.jobs().records(),
             Needs::Storages => view.storages = self.storage_infos(),
-            Needs::Stats => view.stats = self.stats().await?,
+            Needs::Stats => view.stats = self.stats().await,
             Needs::Manifests => view.manifests = self.manifests(scope, only).await?,
             Needs::ManifestCache => view.manifest_cache = self.manifest_cache(scope).await?,
             Needs::Usage => {
@@ -82,30 +82,6 @@ impl Engine {
             base_directory: about.base,
         });
         described.collect()
-    }
-
-    /// Counters of the server.
-    async fn stats(&self) -> Result<Vec<(String, String)>> {
-        let usage = self.store().usage().await?;
-        let counters = self.store().counters();
-        let catalog = self.catalog();
-        let cached = self.cold().manifests().cache_figures();
-        Ok(named([
-            ("namespaces", catalog.namespaces().len() as u64),
-            ("tables", catalog.tables().len() as u64),
-            ("partitions", self.partitions().len() as u64),
-            ("hot_rows", self.partitions().hot().rows()),
-            ("hot_row_bytes", self.hot_bytes()),
-            ("hot_memory_bytes", usage.memtable_bytes),
-            ("hot_file_bytes", usage.file_bytes),
-            ("commits", counters.commits),
-            ("syncs", counters.syncs),
-            ("committed_bytes", counters.bytes),
-            ("manifest_cache_hits", cached.hits),
-            ("manifest_cache_misses", cached.misses),
-            ("manifest_cache_revalidated", cached.revalidated),
-            ("open_partition_bytes", self.cold().held_bytes()),
-        ]))
     }
 
     /// The manifests of the partitions that the actor may see, of one table or of all.

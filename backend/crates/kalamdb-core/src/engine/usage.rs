@@ -76,6 +76,13 @@ pub struct UsageInfo {
     pub limits: BTreeMap<UserLimit, u64>,
 }
 
+/// What all users use now.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Totals {
+    pub(crate) running: u64,
+    pub(crate) subscriptions: u64,
+}
+
 /// A request or subscription that counts until it is dropped.
 #[derive(Debug)]
 pub struct Counted {
@@ -124,6 +131,14 @@ impl Usage {
             })
         };
         self.users.entry(user.clone()).or_insert_with(new).clone()
+    }
+
+    /// What all of them use now.
+    pub(crate) fn totals(&self) -> Totals {
+        self.users.iter().fold(Totals::default(), |sum, usage| Totals {
+            running: sum.running + usage.running.load(Ordering::Relaxed),
+            subscriptions: sum.subscriptions + usage.subscriptions.load(Ordering::Relaxed),
+        })
     }
 
     /// Forgets a user who is gone.
@@ -221,6 +236,9 @@ impl Engine {
             .and_then(|running| usage.check_rates(&limits, self.clock.now_ms()).map(|()| running));
         let counter = if begun.is_ok() { &usage.requests } else { &usage.refused };
         counter.fetch_add(1, Ordering::Relaxed);
+        if begun.is_err() {
+            self.metrics.requests_limited.inc();
+        }
         begun
     }
 
@@ -245,6 +263,7 @@ impl Engine {
             return Ok(());
         }
         usage.refused.fetch_add(1, Ordering::Relaxed);
+        self.metrics.requests_limited.inc();
         let seconds = u32::try_from(self.settings.flush.check_interval_seconds).unwrap_or(u32::MAX);
         Err(over(UserLimit::StorageBytes, max, seconds))
     }

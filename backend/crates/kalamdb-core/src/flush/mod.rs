@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use kalamdb_commons::clock::Stopwatch;
 use kalamdb_commons::ids::{ColumnId, CommitTime, SchemaVersion};
 use kalamdb_commons::manifest;
 use kalamdb_commons::schema::Table;
@@ -31,6 +32,7 @@ use kalamdb_store::rows::{self, Projected, RowDecoder};
 use crate::commit::readers::ReadPoint;
 use crate::engine::Engine;
 use crate::jobs::JobHandle;
+use crate::metrics::Outcome;
 use crate::partition::view::{ColdView, recorded};
 use crate::partition::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
 
@@ -53,6 +55,18 @@ pub(crate) async fn flush_partition(
     partition: &Arc<Partition>,
     job: &JobHandle,
 ) -> Result<Option<Flushed>> {
+    let watch = Stopwatch::start();
+    let flushed = flush_newest(engine, partition, job).await;
+    let metrics = engine.metrics();
+    metrics.flush(Outcome::of(&flushed), watch);
+    if let Ok(Some(flushed)) = &flushed {
+        metrics.flush_rows.inc_by(flushed.rows);
+        metrics.flush_written_bytes.inc_by(flushed.bytes);
+    }
+    flushed
+}
+
+async fn flush_newest(engine: &Arc<Engine>, partition: &Arc<Partition>, job: &JobHandle) -> Result<Option<Flushed>> {
     let _maintenance = partition.maintain().await;
     for attempt in 0..ATTEMPTS_MAX {
         let point = engine.committer().readers().enter();

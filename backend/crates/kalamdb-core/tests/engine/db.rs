@@ -114,7 +114,8 @@ impl Db {
     pub(crate) async fn import(&self, actor: Actor, as_user: Option<&str>, table: &str) -> Result<Import> {
         let (request_id, address) = ("import".to_owned(), Some("192.0.2.1".to_owned()));
         let as_user = as_user.map(ToOwned::to_owned);
-        self.engine.import(ImportRequest { actor, as_user, table: table.to_owned(), request_id, address }).await
+        let table = table.to_owned();
+        self.engine.import(ImportRequest { actor, as_user, table, request_id, address, idempotency: None }).await
     }
 
     /// A query that has begun to read, and of which nothing has been fetched.

@@ -69,7 +69,7 @@ async fn shown(db: &Db, column: &str) -> Vec<String> {
 }
 
 async fn figure(db: &Db, name: &str) -> i64 {
-    db.number(&format!("SELECT metric_value FROM system.stats WHERE metric_name = '{name}'")).await
+    db.number(&format!("SELECT metric_value FROM system.stats WHERE metric_name = 'kalamdb_{name}'")).await
 }
 
 async fn jobs(db: &Db) -> i64 {
@@ -129,7 +129,7 @@ async fn fr_033_entries_are_put_got_and_deleted() {
 async fn fr_034_the_memory_level_answers_without_the_one_below() {
     let db = cold().await;
     assert_eq!(asked(&db).await, (1, 0));
-    assert_eq!(figure(&db, "manifest_cache_misses").await, 0, "nothing was read since the flush wrote it");
+    assert_eq!(figure(&db, "manifest_cache_misses_total").await, 0, "nothing was read since the flush wrote it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +191,7 @@ async fn fr_039_readers_who_miss_at_once_read_storage_once() {
     let db = cold().await.restart().await;
     let queries = (0..8).map(|_| db.lines(ALL));
     futures::future::join_all(queries).await;
-    assert_eq!(figure(&db, "manifest_cache_misses").await, 1);
+    assert_eq!(figure(&db, "manifest_cache_misses_total").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +201,7 @@ async fn fr_040_an_expired_entry_is_compared_by_its_etag() {
     db.clock.step(TTL_NS);
     assert_eq!(shown(&db, "sync_state, ttl").await, ["stale|0"]);
     assert_eq!(asked(&db).await, (0, 1));
-    assert_eq!(figure(&db, "manifest_cache_revalidated").await, 1);
+    assert_eq!(figure(&db, "manifest_cache_revalidated_total").await, 1);
     assert_eq!(shown(&db, "sync_state, ttl").await, ["in_sync|3600"]);
     assert_eq!(shown(&db, "etag").await, etag);
 }
@@ -214,7 +214,7 @@ async fn fr_041_a_stale_entry_is_read_again_and_replaced() {
     db.clock.step(TTL_NS);
     assert_eq!(db.lines(ALL).await, ["1|10", "2|20"]);
     assert_ne!(shown(&db, "etag").await, etag);
-    assert_eq!(figure(&db, "manifest_cache_revalidated").await, 0);
+    assert_eq!(figure(&db, "manifest_cache_revalidated_total").await, 0);
     let (_, entry) = entry(db, KEY).await;
     assert_eq!(entry.unwrap()["manifest"]["generated_at"], "2027-01-01T00:00:00Z");
 }
@@ -296,7 +296,8 @@ async fn fr_049_idle_partitions_close_and_entries_that_are_expired_too_go() {
     db.lines(ALL).await;
     assert!(figure(&db, "open_partition_bytes").await > 0);
     db.clock.step(61_000_000_000);
-    becomes(&db, "SELECT metric_value FROM system.stats WHERE metric_name = 'open_partition_bytes'", &["0"]).await;
+    becomes(&db, "SELECT metric_value FROM system.stats WHERE metric_name = 'kalamdb_open_partition_bytes'", &["0"])
+        .await;
     assert_eq!(shown(&db, "sync_state").await, ["in_sync"], "on disk it stays while it is fresh");
     // The level on disk is fresh still, and seen by this process: storage is not asked.
     assert_eq!(asked(&db).await, (1, 0));
@@ -350,7 +351,7 @@ async fn fr_052_after_a_restart_an_entry_is_compared_before_it_is_used() {
     let db = cold().await.restart().await;
     assert_eq!(shown(&db, "sync_state").await, ["stale"]);
     assert_eq!(asked(&db).await, (0, 1));
-    assert_eq!(figure(&db, "manifest_cache_revalidated").await, 1);
+    assert_eq!(figure(&db, "manifest_cache_revalidated_total").await, 1);
     assert_eq!(shown(&db, "sync_state").await, ["in_sync"]);
 }
 
@@ -361,7 +362,7 @@ async fn fr_052_a_manifest_that_changed_while_the_server_was_down_is_the_one_tha
     rewrite(&db, |manifest| manifest["generated_at"] = "2027-01-01T00:00:00Z".into());
     let db = db.reopened().await;
     assert!(db.lines("SHOW MANIFEST").await[0].contains("2027-01-01T00:00:00Z"));
-    assert_eq!(figure(&db, "manifest_cache_revalidated").await, 0);
+    assert_eq!(figure(&db, "manifest_cache_revalidated_total").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -377,7 +378,7 @@ async fn a_start_reads_no_manifest() {
     db.engine.close().await.unwrap();
     std::fs::rename(manifest_file(&db), db.storage().join("aside")).unwrap();
     let db = db.reopened().await;
-    assert_eq!(figure(&db, "manifest_cache_misses").await, 0);
+    assert_eq!(figure(&db, "manifest_cache_misses_total").await, 0);
 }
 
 /// Both the stored manifest and the entry are of before the last flush, as if both writes had been lost.
@@ -456,5 +457,5 @@ async fn open_partitions_stay_within_their_memory() {
     }
     let open = figure(&db, "open_partition_bytes").await;
     assert!((1..=(1 << 20) + 10_000).contains(&open), "{open}");
-    assert_eq!(figure(&db, "manifest_cache_misses").await, 0, "what was closed is on disk, and fresh");
+    assert_eq!(figure(&db, "manifest_cache_misses_total").await, 0, "what was closed is on disk, and fresh");
 }

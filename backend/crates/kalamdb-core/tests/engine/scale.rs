@@ -15,7 +15,7 @@ async fn many() -> Db {
 }
 
 async fn figure(db: &Db, name: &str) -> i64 {
-    db.number(&format!("SELECT metric_value FROM system.stats WHERE metric_name = '{name}'")).await
+    db.number(&format!("SELECT metric_value FROM system.stats WHERE metric_name = 'kalamdb_{name}'")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +27,10 @@ async fn a_start_reads_the_manifests_of_those_who_come_and_nobody_elses() {
     assert_eq!(figure(&db, "open_partition_bytes").await, 0);
     let found = db.lines_as(Db::user("user7"), "SELECT n FROM u WHERE id = 1").await;
     assert_eq!(found, ["1"]);
-    assert_eq!((figure(&db, "manifest_cache_misses").await, figure(&db, "manifest_cache_revalidated").await), (1, 1));
+    assert_eq!(
+        (figure(&db, "manifest_cache_misses_total").await, figure(&db, "manifest_cache_revalidated_total").await),
+        (1, 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,13 @@ impl Engine {
     /// `InvalidCredentials`; `SetupRequired` in its place while nobody has taken the server into possession;
     /// `RateLimited` after too many failures; `Overloaded` if too many logins wait.
     pub async fn login(&self, user: &str, password: &str, origin: &Origin) -> Result<Login> {
+        let login = self.check_login(user, password, origin).await;
+        self.metrics.logins.with_label_values(&[if login.is_ok() { "ok" } else { "refused" }]).inc();
+        self.metrics.sessions_begun.inc_by(u64::from(login.is_ok()));
+        login
+    }
+
+    async fn check_login(&self, user: &str, password: &str, origin: &Origin) -> Result<Login> {
         self.accounts.throttle.begin(user, &origin.address, self.clock.now_ms())?;
         let account = UserId::new(user).ok().and_then(|id| self.catalog().user(&id).cloned());
         let account = account.filter(|account| account.is_active() && self.may_log_in_from(account, origin));
@@ -99,6 +106,7 @@ impl Engine {
             Turn::Next(next) => {
                 // IMPORTANT: stored before the tokens are handed out, or the old one would work again after a restart.
                 self.store_session(&next).await?;
+                self.metrics.token_refreshes.inc();
                 self.issue(&account, &next.id, next.turn)
             }
             Turn::Again(turn) => self.issue(&account, &claims.sid, turn),
@@ -217,6 +225,7 @@ impl Engine {
         // IMPORTANT: durable before the answer, or the tokens would work again after a restart.
         self.store_session(&session).await?;
         self.accounts.ended.insert(session.id, session.expires_at_ms);
+        self.metrics.sessions_ended.inc();
         self.accounts.note_revocation();
         Ok(())
     }

@@ -1,0 +1,15 @@
+//! The command line as its users have it: the real program against the real server.
+//!
+//! | module | promises |
+//! |---|---|
+//! | [`commands`] | files out and in, what broke off and goes on, jobs, doctor, remembered passwords |
+//! | [`terminal`] | what is typed at the prompt, and what stands on the screen then |
+//! | [`guides`] | the pages of `docs/guides`, carried out as they are written |
+//!
+//! [`server`] starts the server and `kalam`.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod commands;
+mod guides;
+mod server;
+mod terminal;
