@@ -102,7 +102,7 @@ async fn a_request_has_one_id_in_its_answer_the_log_and_the_audit() {
     let reply = server.ask("CREATE NAMESPACE app").await;
     let id = reply.headers["x-request-id"].to_str().unwrap().to_owned();
     assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
-    let logged = server.rows("SELECT request_id FROM system.audit_log WHERE action = 'CREATE NAMESPACE'").await;
+    let logged = server.rows("SELECT request_id FROM system.audit_log WHERE kind = 'CREATE NAMESPACE'").await;
     assert_eq!(logged, json!([[id]]));
     for path in ["/health", "/nowhere", "/v1/api/auth/me"] {
         let response = server.request(Method::GET, path).send().await.unwrap();
@@ -131,7 +131,7 @@ async fn a_slow_statement_is_logged_without_what_its_user_wrote() {
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut slow = lines.filter(|line| line["target"] == "kalamdb::slow_statement").map(|line| line["fields"].clone());
     let slow = slow.find(|fields| fields["request_id"] == json!(id)).expect("the statement is in the log");
-    assert_eq!(slow["sql"], "SELECT ? || value, ? FROM generate_series(?, ?)");
+    assert_eq!(slow["sql"], "SELECT ? || value, ? FROM generate_series (?, ?)");
     assert_eq!((&slow["kind"], &slow["rows"], &slow["user"]), (&json!("SELECT"), &json!(200_000), &json!("root")));
 }
 

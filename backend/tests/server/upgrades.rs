@@ -17,20 +17,16 @@ async fn set_version(home: &Home, version: u64) {
 }
 
 #[tokio::test]
-async fn data_of_another_version_is_refused_and_comes_back_unchanged() {
-    let server = Server::with_tables("CREATE SHARED TABLE app.t (id BIGINT); INSERT INTO app.t VALUES (7)").await;
-    let home = server.stop();
+async fn data_of_another_version_is_refused() {
     for (version, words) in [
         (2, "has version 2, and this server reads versions up to 1: a newer server has written it"),
         (0, "has version 0, and this server reads versions from 1: upgrade it with the servers in between"),
     ] {
+        let home = Server::start().await.stop();
         set_version(&home, version).await;
         let ended = home.refused();
         assert!(!ended.status.success() && ended.words.contains(words), "{}", ended.words);
     }
-    set_version(&home, 1).await;
-    let server = home.start().await;
-    assert_eq!(server.rows("SELECT id FROM app.t").await, serde_json::json!([["7"]]));
 }
 
 fn packaged(name: &str) -> String {

@@ -120,6 +120,13 @@ impl StatementStats {
         stats
     }
 
+    /// It has ended, although what worked for it may not have been dropped yet.
+    pub(crate) fn end(&self) {
+        if let Some(watched) = &self.watched {
+            watched.end(&self.snapshot());
+        }
+    }
+
     /// Who watches it.
     pub(crate) fn watched(&self) -> Option<&Watched> {
         self.watched.as_ref()

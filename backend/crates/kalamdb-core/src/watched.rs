@@ -1,7 +1,7 @@
 //! A statement under watch: counted when it has ended, and logged if it was slow.
 //!
-//! A statement has ended when nobody holds its [`StatementStats`] any more: its rows have been read then, or nobody wants
-//! them. What is logged of it is its shape ([`kalamdb_sql::shape`]): no value that somebody wrote, no comment.
+//! A statement has ended when the next one begins, when its request ends, or when nobody holds its [`StatementStats`] any
+//! more: its rows have been read then, or nobody wants them. What is logged of it is its shape ([`kalamdb_sql::shape`]): no value that somebody wrote, no comment.
 //!
 //! [`StatementStats`]: crate::stats::StatementStats
 
@@ -41,6 +41,7 @@ pub(crate) struct Watched {
     slow: Option<Duration>,
     watch: Stopwatch,
     failed: AtomicBool,
+    has_ended: AtomicBool,
     rows: AtomicU64,
     span: Span,
 }
@@ -50,8 +51,8 @@ impl Watched {
     pub(crate) fn begin(facts: Facts, metrics: Arc<Metrics>, slow_ms: u64) -> Self {
         let span = tracing::info_span!("statement", kind = facts.kind);
         let slow = (slow_ms > 0).then(|| Duration::from_millis(slow_ms));
-        let (failed, rows) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { facts, metrics, slow, watch: Stopwatch::start(), failed, rows, span }
+        let (failed, has_ended, rows) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+        Self { facts, metrics, slow, watch: Stopwatch::start(), failed, has_ended, rows, span }
     }
 
     /// What everything that is logged and traced of it is under.
@@ -69,8 +70,11 @@ impl Watched {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    /// It has ended, and has cost this much.
+    /// It has ended, and has cost this much. Only the first call counts.
     pub(crate) fn end(&self, cost: &StatsSnapshot) {
+        if self.has_ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let (took, metrics) = (self.watch.elapsed(), &self.metrics);
         let is_ok = !self.failed.load(Ordering::Relaxed);
         metrics.statement(self.facts.kind, is_ok, took);

@@ -134,8 +134,7 @@ impl Execution {
         let outcome = match self.statements.pop_front() {
             Some(parsed) => self.carry_out(parsed).await,
             None => {
-                // The last statement has ended.
-                self.stats = Arc::default();
+                self.stats.end();
                 self.transaction.as_ref()?;
                 Err(Error::invalid_sql("the transaction was still open at the end of the request; it was rolled back"))
             }
@@ -151,6 +150,7 @@ impl Execution {
 
     /// Whatever is left is not run, and what an open transaction did is undone.
     async fn abandon(&mut self) {
+        self.stats.end();
         self.statements.clear();
         self.transaction = None;
         if let Err(error) = self.log_rolled_back().await {
@@ -160,6 +160,7 @@ impl Execution {
 
     /// Runs a statement, and has it in the audit log before it is answered, if it belongs there.
     async fn carry_out(&mut self, mut parsed: Parsed) -> Result<OutcomeResult> {
+        self.stats.end();
         self.stats = Arc::new(StatementStats::begin());
         let entry = self.entry_of(&parsed);
         self.caller = match self.decide(&parsed) {

@@ -8,7 +8,7 @@ fn no_value_and_no_comment_is_in_a_shape() {
             "SELECT a, b FROM app.t WHERE a = ? AND b > ?",
         ),
         ("select \"A b\" from t where x in (1, 2) /* x */", "select \"A b\" from t where x in (?, ?)"),
-        ("SELECT $1, E'a\\'b', X'ff', $$x$$, N'n', 1_000", "SELECT $1, ?, ?, ?, ?"),
+        ("SELECT $1, E'a\\'b', X'ff', $$x$$, N'n', 1_000", "SELECT $1, ?, ?"),
         ("SELECT a::TEXT; DELETE FROM t;", "SELECT a::TEXT; DELETE FROM t"),
         ("not ' sql", ""),
     ] {
