@@ -60,17 +60,23 @@ impl RequestFigures {
     }
 
     /// A connection that counts until it is dropped.
-    pub(crate) fn connected(&self) -> Connected {
-        self.connections.inc();
-        Connected(self.connections.clone())
+    pub(crate) fn connected(&self) -> Counted {
+        Counted::begin(&self.connections)
     }
 }
 
-/// A connection that is open.
+/// What counts until it is dropped: a connection that is open, a request whose client may go away.
 #[derive(Debug)]
-pub(crate) struct Connected(IntGauge);
+pub(crate) struct Counted(IntGauge);
 
-impl Drop for Connected {
+impl Counted {
+    fn begin(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -87,7 +93,7 @@ pub(crate) async fn handle(
     let arrival = app.new_arrival();
     let figures = app.figures.clone();
     request.extensions_mut().insert(arrival.clone());
-    figures.running.inc();
+    let running = Counted::begin(&figures.running);
     let outcome = if app.is_draining() && !routes::is_about_health(request.path()) {
         let error =
             Error::overloaded("the server is stopping; try again").with_retry_after_seconds(DRAIN_RETRY_SECONDS);
@@ -96,7 +102,7 @@ pub(crate) async fn handle(
     } else {
         next.call(request).await.map(ServiceResponse::map_into_boxed_body)
     };
-    figures.running.dec();
+    drop(running);
     let mut response = outcome?;
     note(&figures, &arrival, &response);
     let id = HeaderValue::from_str(&arrival.request_id).unwrap_or_else(|_| unreachable!("hexadecimal digits"));

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
 use super::{Page, Progress, Sink, integer};
 use crate::answer::{Column, Results, Summary};
@@ -80,43 +80,69 @@ impl Sink for Text {
     }
 }
 
+/// A column as it is written.
+struct Member {
+    name: String,
+    kind: Kind,
+    wire: Wire,
+}
+
+/// What the wire has as text, and JSON as something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Integer,
+    Json,
+    AsItIs,
+}
+
+impl Wire {
+    fn of(data_type: &Value) -> Self {
+        match data_type.as_str() {
+            Some("BigInt") => Self::Integer,
+            Some("Json") => Self::Json,
+            _ => Self::AsItIs,
+        }
+    }
+}
+
 /// The lines of a page.
 struct Lines {
     form: Form,
     /// Without the first, which is the row id.
-    columns: Vec<(String, Kind, bool)>,
+    columns: Vec<Member>,
     bytes: Vec<u8>,
     page: Page,
 }
 
 impl Results for Lines {
     fn begin(&mut self, columns: Vec<Column>) -> io::Result<()> {
-        let columns = columns.into_iter().skip(1);
-        let described = columns.map(|column| {
-            let is_integer = column.data_type == "BigInt";
-            let kind = Kind::of(&column.data_type);
-            (column.name, kind, is_integer)
-        });
-        self.columns = described.collect();
+        let member = |Column { name, data_type }| {
+            let (kind, wire) = (Kind::of(&data_type), Wire::of(&data_type));
+            Member { name, kind, wire }
+        };
+        self.columns = columns.into_iter().skip(1).map(member).collect();
         Ok(())
     }
 
     fn row(&mut self, cells: Vec<Value>) -> io::Result<()> {
         self.page.rows += 1;
         self.page.last = cells.first().and_then(integer);
-        let cells = cells.into_iter().skip(1).zip(&self.columns);
+        let cells = cells.iter().skip(1).zip(&self.columns);
         match self.form {
             Form::Csv => {
-                let texts: Vec<Option<String>> =
-                    cells.map(|(cell, (_, kind, _))| kind.text(&cell).map(Into::into)).collect();
+                let texts: Vec<_> = cells.map(|(cell, member)| member.kind.text(cell)).collect();
                 csv_line(&mut self.bytes, texts.iter().map(|text| text.as_deref()))
             }
             Form::Ndjson => {
-                let object: Map<String, Value> = cells
-                    .map(|(cell, (name, kind, is_integer))| (name.clone(), member(cell, *kind, *is_integer)))
-                    .collect();
-                serde_json::to_writer(&mut self.bytes, &object)?;
-                self.bytes.push(b'\n');
+                let mut separator = b'{';
+                for (cell, member) in cells {
+                    self.bytes.push(separator);
+                    separator = b',';
+                    serde_json::to_writer(&mut self.bytes, &member.name)?;
+                    self.bytes.push(b':');
+                    write_cell(&mut self.bytes, cell, member)?;
+                }
+                self.bytes.extend_from_slice(b"}\n");
                 Ok(())
             }
         }
@@ -127,13 +153,16 @@ impl Results for Lines {
     }
 }
 
-/// A cell as JSON that people and import read: times as text, and integers as numbers.
-fn member(cell: Value, kind: Kind, is_integer: bool) -> Value {
-    match kind {
-        Kind::Timestamp | Kind::Time | Kind::Date => {
-            kind.text(&cell).map_or(Value::Null, |text| text.into_owned().into())
-        }
-        Kind::Number if is_integer => integer(&cell).map_or(cell, |number| Number::from(number).into()),
-        Kind::Number | Kind::Text => cell,
+/// A cell as JSON that people and import read: times as text, integers as numbers, and JSON as it was written.
+fn write_cell(out: &mut Vec<u8>, cell: &Value, member: &Member) -> io::Result<()> {
+    let times = matches!(member.kind, Kind::Timestamp | Kind::Time | Kind::Date);
+    match (member.wire, cell) {
+        (Wire::Integer, cell) if integer(cell).is_some() => serde_json::to_writer(out, &integer(cell))?,
+        // A line of its own is all that a row has.
+        (Wire::Json, Value::String(text)) if !text.contains(['\n', '\r']) => out.extend_from_slice(text.as_bytes()),
+        (Wire::Json, Value::String(text)) => serde_json::to_writer(out, &serde_json::from_str::<Value>(text)?)?,
+        _ if times => serde_json::to_writer(out, &member.kind.text(cell))?,
+        _ => serde_json::to_writer(out, cell)?,
     }
+    Ok(())
 }
