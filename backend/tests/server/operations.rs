@@ -51,7 +51,7 @@ async fn what_happens_is_counted_once_and_shown_in_both_places() {
     server.flush("app.t").await;
     server.sql("UPDATE app.t SET n = 0 WHERE id = 1; DELETE FROM app.t WHERE id = 2").await;
     server.sql("SELECT n FROM app.t").await;
-    server.ask("SELECT nothing FROM app.t").await.refused(400, "INVALID_SQL");
+    assert_eq!(server.ask("SELECT nothing FROM app.t").await.status, 400);
     let (_, served) = text(&server, "/metrics").await;
     for (name, value) in [
         ("kalamdb_rows_written_total{kind=\"insert\"}", 3.0),
