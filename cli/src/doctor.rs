@@ -17,9 +17,9 @@ const SKEW_WARN_MS: f64 = 1_000.0;
 const SKEW_FAIL_MS: f64 = 60_000.0;
 /// An answer that takes longer comes from far away, or from a server that is busy.
 const ROUND_TRIP_WARN_MS: f64 = 100.0;
-/// Of the disk that holds the data.
-const DISK_WARN: f64 = 0.15;
-const DISK_FAIL: f64 = 0.05;
+/// Free bytes of the disk that holds the data.
+const DISK_WARN_BYTES: f64 = 10.0 * 1_073_741_824.0;
+const DISK_FAIL_BYTES: f64 = 1_073_741_824.0;
 /// Of the hot tier's hard limit.
 const HOT_WARN: f64 = 0.8;
 
@@ -150,7 +150,7 @@ fn figures(client: &mut Client, findings: &mut Findings<'_>) -> Result<(), Failu
     };
     if let (Some(free), Some(all)) = (figure("kalamdb_disk_available_bytes"), figure("kalamdb_disk_bytes")) {
         let share = if all > 0.0 { free / all } else { 0.0 };
-        let state = grade(1.0 - share, 1.0 - DISK_WARN, 1.0 - DISK_FAIL);
+        let state = grade(-free, -DISK_WARN_BYTES, -DISK_FAIL_BYTES);
         findings.say(state, "disk", &format!("{} free of {} ({:.0} %)", bytes(free), bytes(all), share * 100.0))?;
     }
     if figure("kalamdb_hot_writable") == Some(0.0) {

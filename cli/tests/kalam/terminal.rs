@@ -128,7 +128,7 @@ fn commands_describe_time_and_set() {
     let terminal = Terminal::start(&server, &[], "");
     terminal.shows_text("kalam=> ");
     terminal.enters("\\d");
-    terminal.shows("the tables", |screen| screen.contains("messages") && screen.contains("SHARED"));
+    terminal.shows("the tables", |screen| screen.contains("messages") && screen.contains("BASE TABLE"));
     terminal.clear();
     terminal.enters("\\d app.messages");
     terminal.shows("the columns", |screen| screen.contains("wondrous_column"));
