@@ -131,7 +131,9 @@ fn commands_describe_time_and_set() {
     terminal.shows("the tables", |screen| screen.contains("messages") && screen.contains("BASE TABLE"));
     terminal.clear();
     terminal.enters("\\d app.messages");
-    terminal.shows("the columns", |screen| screen.contains("wondrous_column"));
+    terminal.shows("the columns, in the pager", |screen| screen.contains("wondrous_column"));
+    terminal.press(&["q"]);
+    terminal.shows("the prompt again", |screen| screen.trim_end().ends_with("kalam=>"));
     terminal.clear();
     terminal.enters("\\conninfo");
     terminal.shows_text(&format!("root at {}", server.url));
