@@ -23,7 +23,8 @@ const COMMAND_LINE: (&str, &[&str]) = ("kalam", &["kalamdb-commons"]);
 const DOORS: [(&str, &[&str]); 10] = [
     ("rocksdb", &["kalamdb-store"]),
     ("object_store", &["kalamdb-filestore", "kalamdb-core"]),
-    ("parquet", &["kalamdb-filestore", "kalamdb-core", "kalamdb-server"]),
+    // The command line writes what it exports.
+    ("parquet", &["kalamdb-filestore", "kalamdb-core", "kalamdb-server", "kalam"]),
     ("datafusion", &["kalamdb-core"]),
     ("sqlparser", &["kalamdb-sql"]),
     ("argon2", &["kalamdb-auth"]),
