@@ -29,6 +29,24 @@ impl Client {
 
     /// Sends a body and reads the JSON that answers it.
     pub(crate) fn post(&mut self, path: &str, content_type: &str, body: &[u8]) -> Result<Value> {
+        let (status, answer) = self.exchange(path, content_type, body)?;
+        if status != 200 {
+            return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&answer)).into());
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// Sends JSON that is answered with this status.
+    pub(crate) fn refused(&mut self, status: u16, path: &str, body: &[u8]) -> Result<()> {
+        match self.exchange(path, "application/json", body)? {
+            (found, _) if found == status => Ok(()),
+            (found, answer) => {
+                Err(format!("{path} answered {found} for {status}: {}", String::from_utf8_lossy(&answer)).into())
+            }
+        }
+    }
+
+    fn exchange(&mut self, path: &str, content_type: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
         let mut request = format!(
             "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n",
             body.len()
@@ -40,11 +58,7 @@ impl Client {
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(body);
         self.stream.get_mut().write_all(&request)?;
-        let (status, answer) = self.answer()?;
-        if status != 200 {
-            return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&answer)).into());
-        }
-        Ok(serde_json::from_slice(&answer)?)
+        self.answer()
     }
 
     fn answer(&mut self) -> Result<(u16, Vec<u8>)> {

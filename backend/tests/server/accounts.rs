@@ -268,3 +268,50 @@ async fn root_stays_at_home_if_the_settings_say_so() {
     assert_eq!(told(&Reply::of(request).await.unwrap()), (401, "unauthorized"));
     Tokens::login(&server, "root", ROOT_PASSWORD).await.assert_good().await;
 }
+
+/// What jsonwebtoken would take for a token, and is none of ours.
+#[tokio::test]
+async fn forged_swapped_and_expired_tokens_open_nothing() {
+    let server = Server::with(&[("AUTH__ACCESS_TOKEN_SECONDS", "5"), ("AUTH__REFRESH_TOKEN_SECONDS", "600")]).await;
+    server.user("al").await;
+    let body = json!({"user": "al", "password": "a password"});
+    let reply = server.post(LOGIN, &body).await;
+    let token = |name: &str| reply.body[name].as_str().unwrap().to_owned();
+    let (access, refresh) = (token("access_token"), token("refresh_token"));
+    let [header, claims, seal] = access.split('.').collect::<Vec<_>>().try_into().unwrap();
+    // {"alg":"none"}, {"alg":"HS512"}, {"alg":"HS256","kid":"../../dev/null"}
+    let none = "eyJhbGciOiJub25lIn0";
+    let (other, kid) = ("eyJhbGciOiJIUzUxMiJ9", "eyJhbGciOiJIUzI1NiIsImtpZCI6Ii4uLy4uL2Rldi9udWxsIn0");
+    // {"sub":"root","role":"system","kind":"access","generation":0,"sid":"x","turn":0,"iat":0,"exp":9999999999,"jti":"x"}
+    let forged = "eyJzdWIiOiJyb290Iiwicm9sZSI6InN5c3RlbSIsImtpbmQiOiJhY2Nlc3MiLCJnZW5lcmF0aW9uIjowLCJzaWQiOiJ4IiwidHVybiI6\
+                  MCwiaWF0IjowLCJleHAiOjk5OTk5OTk5OTksImp0aSI6IngifQ";
+    let refresh_claims = refresh.split('.').nth(1).unwrap();
+    for bad in [
+        refresh.clone(),
+        format!("{none}.{claims}."),
+        format!("{none}.{forged}."),
+        format!("{none}.{claims}.{seal}"),
+        format!("{other}.{claims}.{seal}"),
+        format!("{kid}.{claims}.{seal}"),
+        format!("{header}.{forged}.{seal}"),
+        format!("{header}.{refresh_claims}.{seal}"),
+        format!("{header}.{claims}."),
+        format!("{header}.{claims}"),
+        format!("{claims}.{seal}"),
+        format!("{access}.{access}"),
+    ] {
+        server.with_token(Some(&bad)).refused("SELECT 1", 401, "INVALID_CREDENTIALS").await;
+        let import = server.with_token(Some(&bad)).import("app.t", "text/csv", "id\n1\n").await;
+        assert_eq!(import.status, 401, "{bad}");
+    }
+    let stands_in = server.with_token(Some(&access)).post(REFRESH, &json!({})).await;
+    assert_eq!(told(&stands_in), (401, "unauthorized"), "an access token refreshes nothing");
+    let al = server.with_token(Some(&access));
+    let expired = loop {
+        let reply = al.ask("SELECT 1").await;
+        if reply.status != 200 {
+            break reply;
+        }
+    };
+    expired.refused(401, "TOKEN_EXPIRED");
+}

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use kalamdb_commons::manifest::{MANIFEST_FILE, Manifest};
 
+use crate::backups;
 use crate::compaction;
 use crate::disk::{Disk, Reached};
 use crate::load::{Dice, End, Kept, Kind, Load, say};
 use crate::power_cut::{assert_no_manifest_was_lost, some};
+use crate::purge;
 use crate::server::{Home, Server};
 use crate::{rebuilds, removals};
 
-/// Every fail point there is but those of [`compaction`], [`rebuilds`] and [`removals`], and how often it may be passed before the server ends there, at most: often enough that
+/// Every fail point there is but those of [`backups`], [`compaction`], [`purge`], [`rebuilds`] and [`removals`], and how often it may be passed before the server ends there, at most: often enough that
 /// there is something to lose, and seldom enough that it is reached.
 const POINTS: &[(&str, u64)] = &[
     ("commit::after_write", 60),
@@ -70,7 +72,8 @@ fn every_fail_point_of_the_source_is_driven() {
     }
     let under_load = POINTS.iter().map(|(name, _)| *name);
     let driven: BTreeSet<String> = under_load
-        .chain([compaction::POINTS, rebuilds::POINTS, removals::POINTS].concat())
+        .chain([compaction::POINTS, purge::POINTS, rebuilds::POINTS, removals::POINTS].concat())
+        .chain(backups::POINTS.concat())
         .map(ToOwned::to_owned)
         .collect();
     assert_eq!(found, driven);

@@ -7,6 +7,7 @@
 //! | [`refusals`] | status, code and words of errors, and limits |
 //! | [`repeats`] | `Idempotency-Key` |
 //! | [`fairness`] | limits of users and connections |
+//! | [`impersonated`] | the audit log and what was done on somebody's behalf, over kills |
 //! | [`imports`] | bodies of rows |
 //! | [`isolation`] | nobody learns of another's rows |
 //! | [`names`] | odd names work or are refused, and never leave their directory |
@@ -14,6 +15,8 @@
 //! | [`kills`] | `kill -9` under load |
 //! | [`power_cut`] | the same when what was not synced is lost |
 //! | [`fail_points`] | an end between any two durable steps |
+//! | [`backups`] | backups, restores and erasures cut short |
+//! | [`purge`] | the purge of a dropped user, cut short |
 //! | [`compaction`] | history compacted, cut short, and by itself |
 //! | [`rebuilds`] | lost manifests made again, cut short |
 //! | [`removals`] | dropped contents and orphan files removed, cut short |
@@ -34,12 +37,14 @@
 
 mod accounts;
 mod answers;
+mod backups;
 mod compaction;
 mod damage;
 mod disk;
 mod fail_points;
 mod fairness;
 mod full_disk;
+mod impersonated;
 mod imports;
 mod isolation;
 mod kills;
@@ -50,6 +55,7 @@ mod names;
 mod openapi;
 mod operations;
 mod power_cut;
+mod purge;
 mod rebuilds;
 mod refusals;
 mod removals;

@@ -16,6 +16,11 @@ pub const INVALID_SUBJECT: &str = "Invalid user_id for AS USER operation";
 /// Said when a statement with AS USER names a SHARED table.
 pub const NOT_ON_SHARED: &str = "AS USER clause not supported for Shared tables";
 
+/// Whether a role may act on behalf of anybody but oneself.
+pub fn may_act_for_others(role: Role) -> bool {
+    role >= Role::Service
+}
+
 /// Whether an error is one of these, or any other refusal, rather than a failure.
 pub fn is_refusal(error: &Error) -> bool {
     error.kind() == ErrorKind::PermissionDenied || [INVALID_SUBJECT, NOT_ON_SHARED].contains(&error.message())
@@ -26,7 +31,7 @@ pub fn is_refusal(error: &Error) -> bool {
 /// # Errors
 /// `PermissionDenied` or `InvalidInput`, with the words above.
 pub fn decide(actor: &Actor, named: &str, account: Option<Actor>) -> Result<Actor> {
-    if actor.role < Role::Service && named != actor.user.as_str() {
+    if !may_act_for_others(actor.role) && named != actor.user.as_str() {
         return Err(Error::permission_denied(NOT_ALLOWED));
     }
     let account = account.ok_or_else(|| Error::invalid_input(INVALID_SUBJECT))?;

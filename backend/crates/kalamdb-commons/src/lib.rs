@@ -11,12 +11,14 @@
 //! | [`schema`] | tables, their versioned columns, constraints and options |
 //! | [`manifest`] | the manifest of a partition, as it is stored |
 //! | [`clock`] | the only reader of time, and the injected source of randomness |
+//! | [`digest`] | SHA-256 of what is copied |
 //! | [`error`] | the one public error and its kinds |
 //! | [`settings`] | every setting with its default and what it trades |
 //! | [`storage`] | what a storage that SQL made is, and its sealed credentials |
 //! | [`unique`] | UUIDs and ULIDs that grow with time |
 
 pub mod clock;
+pub mod digest;
 pub mod error;
 pub mod ids;
 pub mod limits;

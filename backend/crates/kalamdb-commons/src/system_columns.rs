@@ -189,6 +189,12 @@ impl SystemColumns {
         self.last_updated.fetch_max(floor.0, Ordering::SeqCst);
     }
 
+    /// Makes later ids greater than this one, which was restored.
+    pub fn observe_id(&self, floor: RowId) {
+        let counter = ((floor.0 >> (NODE_BITS + SEQUENCE_BITS)) << SEQUENCE_BITS) | ((1 << SEQUENCE_BITS) - 1);
+        self.last_id.fetch_max(counter, Ordering::SeqCst);
+    }
+
     /// Whether a name is a system column's, in any case, so that no user column can be mistaken for one.
     pub fn is_system(name: &str) -> bool {
         [ID, UPDATED, DELETED, SEQ, BORN, USER].iter().any(|system| system.eq_ignore_ascii_case(name))

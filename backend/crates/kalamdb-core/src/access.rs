@@ -37,27 +37,27 @@ pub fn right_of(statement: &Statement) -> Option<Right> {
         S::Flush(_) | S::Compact(_) | S::Tidy(_) => Some(Right::Storage),
         S::CheckTable(_) | S::CheckStorage { .. } => Some(Right::Storage),
         S::CreateStorage(_) | S::AlterStorage { .. } | S::DropStorage { .. } => Some(Right::Storage),
+        S::Backup(_) | S::Restore(_) | S::ExportUser(_) => Some(Right::Storage),
         S::KillJob { .. } => Some(Right::Jobs),
         S::VerifyAudit => Some(Right::Audit),
         S::CreateUser(create) => Some(Right::Account(create.role)),
         S::AlterUser { change: UserChange::Role(role), .. } => Some(Right::Account(*role)),
-        S::AlterUser { .. } | S::DropUser { .. } => Some(Right::Account(Role::User)),
+        S::AlterUser { .. } | S::DropUser { .. } | S::EraseUser { .. } => Some(Right::Account(Role::User)),
         S::CreateNamespace { .. } | S::DropNamespace { .. } | S::AlterNamespace { .. } => Some(Right::Schema),
         S::CreateTable(_) | S::AlterTable { .. } | S::DropTable { .. } | S::Truncate { .. } => Some(Right::Schema),
         S::CreateIndex(_) | S::DropIndex { .. } | S::CreateView(_) | S::DropView { .. } => Some(Right::Schema),
     }
 }
 
-/// Whether a statement is audited whoever runs it: it changes accounts, schemas, storages or jobs.
+/// Whether a statement is audited whoever runs it: it changes accounts, schemas, storages or jobs, or writes to a
+/// storage what is no table's.
 pub fn is_audited(statement: &Statement) -> bool {
-    match right_of(statement) {
-        None | Some(Right::Server | Right::Audit) => false,
+    use Statement as S;
+    match statement {
         // They change nothing that anybody can see.
-        Some(_) => {
-            use Statement as S;
-            let is_upkeep = matches!(statement, S::Flush(_) | S::Compact(_) | S::Tidy(_));
-            !is_upkeep && !matches!(statement, S::CheckTable(_) | S::CheckStorage { .. })
-        }
+        S::Flush(_) | S::Compact(_) | S::Tidy(_) => false,
+        S::CheckTable(check) => check.repair,
+        _ => !matches!(right_of(statement), None | Some(Right::Server | Right::Audit)),
     }
 }
 

@@ -24,6 +24,7 @@
 pub mod access;
 pub mod api;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub mod catalog;
 pub(crate) mod commit;
 pub(crate) mod compaction;

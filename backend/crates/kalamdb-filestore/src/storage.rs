@@ -11,6 +11,7 @@
 //! The local form writes by itself, because `object_store` does not sync local files.
 
 mod check;
+mod copy;
 mod local;
 mod object;
 mod registry;
@@ -28,6 +29,7 @@ use crate::failure;
 use crate::io::{self, IoCounters};
 
 pub use check::StorageCheck;
+pub use copy::FileSum;
 pub use local::LocalStorage;
 pub use object::ObjectStorage;
 pub use registry::Storages;

@@ -1,4 +1,4 @@
-//! CREATE, ALTER and DROP USER. No error of these repeats a literal, because one of them is a password.
+//! CREATE, ALTER, DROP and ERASE USER, EXPORT USER DATA. No error of these repeats a literal, because one of them is a password.
 
 use kalamdb_commons::Result;
 use kalamdb_commons::limits::UserLimit;
@@ -7,7 +7,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Word};
 
 use crate::cursor::Cursor;
-use crate::statement::{CreateUser, Secret, Statement, UserChange};
+use crate::statement::{CreateUser, ExportUser, Secret, Statement, UserChange};
 
 /// CREATE USER, after the words.
 pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -55,6 +55,24 @@ pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
         return Err(cursor.not_implemented("dropping several users in one statement"));
     }
     Ok(Statement::DropUser { name, if_exists })
+}
+
+/// ERASE, after the word: `USER 'alice'`.
+pub(crate) fn erase(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("ERASE USER");
+    cursor.expect("USER")?;
+    Ok(Statement::EraseUser { name: user_name(cursor)? })
+}
+
+/// EXPORT, after the word: `USER DATA 'alice' TO 'place'`.
+pub(crate) fn export(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("EXPORT USER DATA");
+    cursor.expect("USER")?;
+    cursor.expect("DATA")?;
+    let _ = cursor.accept("OF") || cursor.accept("FOR");
+    let name = user_name(cursor)?;
+    cursor.expect("TO")?;
+    Ok(Statement::ExportUser(ExportUser { name, to: cursor.string("a directory or a storage, as text")? }))
 }
 
 /// `'alice'`, `"alice"` or `alice`.

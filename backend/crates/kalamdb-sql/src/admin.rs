@@ -1,10 +1,12 @@
-//! SHOW, DESCRIBE, USE, FLUSH, STORAGE, CHECK TABLE and KILL.
+//! SHOW, DESCRIBE, USE, FLUSH, STORAGE, CHECK TABLE, BACKUP, RESTORE and KILL.
 
 use kalamdb_commons::Result;
 use sqlparser::tokenizer::{Token, Word};
 
 use crate::cursor::Cursor;
-use crate::statement::{CheckTable, Chore, Compact, Flush, Show, Statement, StorageTarget, TableName, Tidy};
+use crate::statement::{
+    Backup, CheckTable, Chore, Compact, Flush, Restore, Show, Statement, StorageTarget, TableName, Tidy,
+};
 use crate::storages;
 
 /// SHOW, after the word.
@@ -144,6 +146,32 @@ pub(crate) fn check(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect("TABLE")?;
     let table = cursor.table_name("a table name")?;
     Ok(Statement::CheckTable(CheckTable { table, repair: cursor.accept("REPAIR") }))
+}
+
+/// BACKUP, after the word: `DATABASE ns TO 'place' [WAIT]`.
+pub(crate) fn backup(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("BACKUP DATABASE");
+    let namespace = database(cursor)?;
+    cursor.expect("TO")?;
+    let to = cursor.string("a directory or a storage, as text")?;
+    Ok(Statement::Backup(Backup { namespace, to, wait: cursor.accept("WAIT") }))
+}
+
+/// RESTORE, after the word: `DATABASE ns FROM 'place' [WAIT]`.
+pub(crate) fn restore(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("RESTORE DATABASE");
+    let namespace = database(cursor)?;
+    cursor.expect("FROM")?;
+    let from = cursor.string("a directory or a storage, as text")?;
+    Ok(Statement::Restore(Restore { namespace, from, wait: cursor.accept("WAIT") }))
+}
+
+/// `DATABASE ns`.
+fn database(cursor: &mut Cursor<'_>) -> Result<String> {
+    if !["DATABASE", "NAMESPACE", "SCHEMA"].iter().any(|word| cursor.accept(word)) {
+        return Err(cursor.unexpected("DATABASE"));
+    }
+    cursor.identifier("a namespace name")
 }
 
 /// KILL, after the word.

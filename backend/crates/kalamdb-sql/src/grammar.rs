@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token;
 
 use crate::cursor::Cursor;
 use crate::statement::Statement;
-use crate::{admin, dml, objects};
+use crate::{accounts, admin, dml, objects};
 
 /// Statements of SQL and of other databases that are known and not implemented.
 #[rustfmt::skip]
@@ -67,6 +67,10 @@ fn begin(cursor: &mut Cursor<'_>) -> Result<Statement> {
             admin::flush(cursor)?
         }
         "CHECK" => admin::check(cursor)?,
+        "EXPORT" if cursor.sees("USER") => accounts::export(cursor)?,
+        "ERASE" => accounts::erase(cursor)?,
+        "BACKUP" => admin::backup(cursor)?,
+        "RESTORE" => admin::restore(cursor)?,
         "KILL" => admin::kill(cursor)?,
         "VERIFY" => {
             cursor.call("VERIFY AUDIT");

@@ -150,6 +150,12 @@ pub enum Statement {
     Compact(Compact),
     /// STORAGE EVICT MANIFESTS, STORAGE REMOVE ORPHANS.
     Tidy(Tidy),
+    /// EXPORT USER DATA.
+    ExportUser(ExportUser),
+    /// BACKUP DATABASE.
+    Backup(Backup),
+    /// RESTORE DATABASE.
+    Restore(Restore),
     /// CHECK TABLE.
     CheckTable(CheckTable),
     /// CREATE USER.
@@ -167,6 +173,11 @@ pub enum Statement {
         name: String,
         /// Nothing happens if the user is absent.
         if_exists: bool,
+    },
+    /// ERASE USER.
+    EraseUser {
+        /// The user.
+        name: String,
     },
     /// CREATE STORAGE.
     CreateStorage(CreateStorage),
@@ -498,6 +509,26 @@ pub struct Tidy {
     pub wait: bool,
 }
 
+/// EXPORT USER DATA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportUser {
+    /// Whose.
+    pub name: String,
+    /// The directory, or the storage and a path in it.
+    pub to: String,
+}
+
+/// BACKUP DATABASE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// The namespace.
+    pub namespace: String,
+    /// The directory, or the storage and a path in it.
+    pub to: String,
+    /// Answer when done.
+    pub wait: bool,
+}
+
 /// What can be tidied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chore {
@@ -505,6 +536,17 @@ pub enum Chore {
     EvictManifests,
     /// Files that no manifest names are deleted.
     RemoveOrphans,
+}
+
+/// RESTORE DATABASE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    /// The namespace that is made or filled.
+    pub namespace: String,
+    /// The directory, or the storage and a path in it.
+    pub from: String,
+    /// Answer when done.
+    pub wait: bool,
 }
 
 /// CHECK TABLE.

@@ -169,6 +169,10 @@ impl ShardStore for RocksShard {
         self.scrub_files(prefixes.to_vec()).await
     }
 
+    async fn rewrite(&self) -> Result<()> {
+        self.rewrite_files().await
+    }
+
     async fn usage(&self) -> Result<StoreUsage> {
         self.run(|shared, db| shared.usage(db)).await
     }

@@ -184,6 +184,11 @@ pub trait ShardStore: Send + Sync + Debug {
         self.scrub_all(&[Bytes::copy_from_slice(prefix)]).await
     }
 
+    /// Writes every file anew, the node's cache included: when this returns, no file of the store holds bytes of a key
+    /// or value that was removed or replaced before the call. Snapshots from before the call are waited for as in
+    /// [`Self::scrub_all`]; other commits go on meanwhile.
+    async fn rewrite(&self) -> Result<()>;
+
     /// What it occupies now.
     async fn usage(&self) -> Result<StoreUsage>;
 

@@ -33,10 +33,12 @@ pub(crate) mod refusals;
 pub(crate) mod trail;
 pub(crate) mod verify;
 
-use kalamdb_commons::ErrorKind;
 use kalamdb_commons::ids::UserId;
 use kalamdb_commons::schema::{Actor, Role};
+use kalamdb_commons::{ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::catalog::ddl::SERVER;
 
 /// How a statement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +110,22 @@ pub(crate) struct Origin<'a> {
 }
 
 impl Entry {
+    /// An entry of something that the server does by itself.
+    pub(crate) fn of_the_server(now_ns: i64, kind: &str, object: String) -> Result<Self> {
+        let actor = Actor { user: UserId::new(SERVER)?, role: Role::System };
+        Ok(Self::new(&Origin { actor: &actor, request_id: "", address: None }, now_ns, kind, object))
+    }
+
+    /// The same in the course of a request or job.
+    pub(crate) fn in_request(self, request_id: &str) -> Self {
+        Self { request_id: request_id.to_owned(), ..self }
+    }
+
+    /// The same asked for from somewhere.
+    pub(crate) fn asked_from(self, address: &str) -> Self {
+        Self { address: Some(address.to_owned()), ..self }
+    }
+
     /// An entry of something that is about to be done by the actor for themselves.
     pub(crate) fn new(origin: &Origin<'_>, now_ns: i64, kind: &str, object: String) -> Self {
         Self {

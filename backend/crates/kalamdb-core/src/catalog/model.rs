@@ -108,6 +108,9 @@ pub struct User {
     /// begins.
     #[serde(default)]
     pub purge_life: Option<Incarnation>,
+    /// Whether it is being erased: it is due at once, and nothing of it may be left in any file.
+    #[serde(default)]
+    pub erase: bool,
 }
 
 impl User {

@@ -10,10 +10,12 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`erase`] | ERASE USER |
 //! | [`login`] | logging in, refreshing, logging out, and what a token is good for |
 //! | [`purge`] | removing what dropped users left |
 //! | [`setup`] | taking a new server into possession |
 
+mod erase;
 mod login;
 mod purge;
 mod setup;
@@ -37,6 +39,7 @@ use kalamdb_store::{Snapshot, keys};
 use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
+use crate::audit::Entry;
 use crate::catalog::{AuthType, Catalog, CatalogEdit, Draft, Namespace, User};
 use crate::commit::{Committer, Refusal, SchemaChange};
 
@@ -148,11 +151,13 @@ impl Accounts {
             updated_at_ms: now_ms,
             deleted_at_ms: None,
             purge_life: None,
+            erase: false,
             limits: BTreeMap::new(),
         });
         let options = serde_json::Map::new();
         draft.put_namespace(Namespace { id: NamespaceId::new(DEFAULT_NAMESPACE)?, options, created_at_ms: now_ms });
-        let change = SchemaChange { edit: draft.finish("first start"), verified: None, rows: None, audit: Vec::new() };
+        let audit = vec![Entry::of_the_server(clock.now_ns(), "FIRST START", ROOT.to_owned())?];
+        let change = SchemaChange { edit: draft.finish("first start"), verified: None, rows: None, audit };
         committer.change_schema(change).await.map_err(|refusal| match refusal {
             Refusal::Failed(error) => error,
             _ => Error::internal("the catalog changed while the server was starting"),
@@ -240,20 +245,18 @@ impl Engine {
     }
 
     /// Changes accounts without a statement: plans on the newest catalog until nothing came in between. `None` means
-    /// that there is nothing to do.
+    /// that there is nothing to do. What it did goes into the audit log in the same commit.
     pub(crate) async fn edit_accounts(
         &self,
+        audit: Vec<Entry>,
         plan: impl Fn(&Catalog) -> Result<Option<CatalogEdit>>,
     ) -> Result<Option<Arc<Catalog>>> {
         let _one_at_a_time = self.ddl.lock().await;
         loop {
             let Some(edit) = plan(&self.catalog())? else { return Ok(None) };
             let next = edit.next.clone();
-            match self
-                .committer
-                .change_schema(SchemaChange { edit, verified: None, rows: None, audit: Vec::new() })
-                .await
-            {
+            let change = SchemaChange { edit, verified: None, rows: None, audit: audit.clone() };
+            match self.committer.change_schema(change).await {
                 Ok(()) => {
                     self.accounts.note_revocation();
                     return Ok(Some(next));

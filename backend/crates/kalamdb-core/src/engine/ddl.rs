@@ -47,7 +47,7 @@ impl Engine {
         trail: &mut Option<Trail>,
     ) -> Result<String> {
         if ddl::is_about_storage(&statement) {
-            return self.change_storage(statement).await;
+            return self.change_storage(statement, trail).await;
         }
         // Before the lock: it takes its time, and other schema changes need not wait for it.
         let password_hash = self.password_hash(&statement).await?;

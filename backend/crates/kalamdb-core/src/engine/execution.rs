@@ -297,6 +297,13 @@ impl Execution {
         }
     }
 
+    /// An entry that says that something long has begun.
+    fn begun(&self, kind: &str, object: &str) -> Entry {
+        let SqlRequest { actor, request_id, address, .. } = &self.request;
+        let origin = Origin { actor, request_id, address: address.as_deref() };
+        Entry::new(&origin, self.engine.clock().now_ns(), kind, object.to_owned())
+    }
+
     fn is_audited(&self, parsed: &Parsed) -> bool {
         use Statement as S;
         let is_about_the_request = matches!(parsed.statement, S::Begin | S::Commit | S::Rollback | S::Use { .. });
@@ -376,6 +383,28 @@ impl Execution {
             }
             Statement::Tidy(tidy) => {
                 let message = self.engine.tidy_statement(tidy).await?;
+                Ok(OutcomeResult::Done { message })
+            }
+            Statement::EraseUser { name } => {
+                let actor = self.request.actor.clone();
+                let entry = self.begun("ERASE USER BEGINS", &name);
+                let mut trail = self.trail.take();
+                // Boxed, as what is long and seldom: it would make every statement's future larger.
+                let erased = Box::pin(self.engine.erase_user(&actor, &name, entry, &mut trail)).await;
+                self.trail = trail;
+                Ok(OutcomeResult::Rows(in_memory(erased?, &stats)))
+            }
+            Statement::ExportUser(export) => {
+                let scope = self.scope(&stats);
+                let batch = Box::pin(self.engine.export_user(&scope, &export)).await?;
+                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+            }
+            Statement::Backup(backup) => {
+                let message = Box::pin(self.engine.backup_statement(&backup)).await?;
+                Ok(OutcomeResult::Done { message })
+            }
+            Statement::Restore(restore) => {
+                let message = Box::pin(self.engine.restore_statement(&restore)).await?;
                 Ok(OutcomeResult::Done { message })
             }
             Statement::CheckTable(check) => {

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dashmap::DashSet;
+use kalamdb_auth::impersonation;
+use kalamdb_commons::ids::UserId;
 use kalamdb_commons::schema::Actor;
 use kalamdb_commons::{Error, Result};
 use kalamdb_store::keys;
@@ -221,6 +223,39 @@ impl Engine {
     fn remembered_since_ms(&self) -> i64 {
         let kept_ms = self.settings().limits.idempotency_hours.saturating_mul(3_600_000);
         self.clock().now_ms().saturating_sub(i64::try_from(kept_ms).unwrap_or(i64::MAX))
+    }
+
+    /// Forgets what was kept of a user's requests, and the answers of accounts that may act for others or read across
+    /// users: they may hold the user's rows. What these requests wrote is remembered. Returns how many were forgotten.
+    pub(crate) async fn forget_answers_of(&self, user: &UserId) -> Result<u64> {
+        let (newest, catalog) = (self.committer().readers().newest(), self.catalog());
+        let prefix = keys::system_prefix(KIND);
+        let end = keys::prefix_end(&prefix);
+        let may_hold = |owner: &str| {
+            let account = UserId::new(owner).ok().and_then(|owner| catalog.user(&owner).cloned());
+            account.is_none_or(|account| impersonation::may_act_for_others(account.role))
+        };
+        let (mut next, mut forgotten) = (Some(prefix), 0);
+        while let Some(start) = next {
+            let page = newest.snapshot.scan(&start, &end, 1_024, 4 << 20).await?;
+            let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+            for (key, value) in page.entries {
+                let (_, name) = keys::system_name_of(&key)?;
+                let owner = name.split('\0').next().unwrap_or_default();
+                let record = serde_json::from_slice::<Record>(&value).ok();
+                if owner == user.as_str() {
+                    deletes.push(key);
+                } else if let Some(record) = record.filter(|record| record.answer.is_some() && may_hold(owner)) {
+                    puts.push((key, encode(&Record { answer: None, ..record })?));
+                }
+            }
+            forgotten += (puts.len() + deletes.len()) as u64;
+            if !puts.is_empty() || !deletes.is_empty() {
+                self.committer().records(puts, deletes).await?;
+            }
+            next = page.next;
+        }
+        Ok(forgotten)
     }
 
     /// Forgets answers that are older than `limits.idempotency_hours`. Returns how many.

@@ -12,10 +12,12 @@
 //! | [`execution`] | runs the statements of a request, one by one |
 //! | [`audit`] | the audit log: entries by themselves, retention, verification |
 //! | [`accounts`] | login, tokens, the first start |
+//! | [`backups`] | BACKUP and RESTORE DATABASE |
 //! | [`ddl`] | schema changes: verified against data, committed, then cleaned up after |
 //! | [`storages`] | storages that SQL makes |
 //! | [`figures`] | what `/metrics` and `system.stats` say |
 //! | [`show`] | system tables, SHOW and DESCRIBE |
+//! | [`exporting`] | EXPORT USER DATA |
 //! | [`idempotency`] | requests that are safe to repeat |
 //! | [`import`] | rows in bulk |
 //! | [`manifest_eviction`] | partitions and manifests that are not used leave memory |
@@ -26,10 +28,12 @@
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
+pub(crate) mod backups;
 pub(crate) mod checking;
 pub(crate) mod compacting;
 pub(crate) mod ddl;
 pub(crate) mod execution;
+pub(crate) mod exporting;
 mod figures;
 pub(crate) mod idempotency;
 pub(crate) mod import;
@@ -261,6 +265,11 @@ impl Engine {
 
     pub(crate) fn constraints(&self) -> &Constraints {
         &self.constraints
+    }
+
+    /// The right to change the schema.
+    pub(crate) async fn schema_changes(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.ddl.lock().await
     }
 
     pub(crate) fn secrets(&self) -> &Secrets {

@@ -23,6 +23,7 @@ use kalamdb_sql::{CreateStorage, Secret, Statement, StorageOptionSet, StorageTyp
 use parking_lot::Mutex;
 
 use super::Engine;
+use crate::audit::trail::Trail;
 use crate::catalog::{Catalog, Draft};
 use crate::commit::{Refusal, SchemaChange};
 use crate::system::storage_check;
@@ -81,7 +82,7 @@ impl Secrets {
     }
 
     /// A name that nothing else has.
-    fn unique_name(&self) -> String {
+    pub(crate) fn unique_name(&self) -> String {
         let mut bytes = [0; 16];
         self.entropy.fill(&mut bytes);
         format!("{:032x}", u128::from_be_bytes(bytes))
@@ -124,11 +125,13 @@ impl Engine {
     }
 
     /// Carries out CREATE, ALTER or DROP STORAGE, and returns what the answer says.
-    pub(crate) async fn change_storage(&self, statement: Statement) -> Result<String> {
+    pub(crate) async fn change_storage(&self, statement: Statement, trail: &mut Option<Trail>) -> Result<String> {
         match statement {
-            Statement::CreateStorage(create) => self.create_storage(create).await,
-            Statement::AlterStorage { id, options } => self.alter_storage(&StorageId::new(&id)?, options).await,
-            Statement::DropStorage { id, if_exists } => self.drop_storage(&StorageId::new(&id)?, if_exists).await,
+            Statement::CreateStorage(create) => self.create_storage(create, trail).await,
+            Statement::AlterStorage { id, options } => self.alter_storage(&StorageId::new(&id)?, options, trail).await,
+            Statement::DropStorage { id, if_exists } => {
+                self.drop_storage(&StorageId::new(&id)?, if_exists, trail).await
+            }
             _ => Err(Error::internal("this statement is not about a storage")),
         }
     }
@@ -143,7 +146,7 @@ impl Engine {
         storage_check(&id, &check, tables, watch.elapsed_ms().ceil() as i64)
     }
 
-    async fn create_storage(&self, create: CreateStorage) -> Result<String> {
+    async fn create_storage(&self, create: CreateStorage, trail: &mut Option<Trail>) -> Result<String> {
         let id = StorageId::new(&create.id)?;
         if let Some(message) = self.taken(&id) {
             return if create.if_not_exists { Ok(message) } else { Err(Error::already_exists(message)) };
@@ -171,7 +174,7 @@ impl Engine {
         let (node, unique) = (&self.settings().server.node_id, self.secrets().unique_name());
         storage.claim(&format!("storage {} of {node}, {unique}\n", definition.id)).await?;
         let id = definition.id.clone();
-        if let Err(error) = self.commit_storage(|draft| draft.put_storage(definition.clone())).await {
+        if let Err(error) = self.commit_storage(trail, |draft| draft.put_storage(definition.clone())).await {
             unmark(&storage).await;
             return Err(error);
         }
@@ -193,7 +196,12 @@ impl Engine {
         }
     }
 
-    async fn alter_storage(&self, id: &StorageId, options: StorageOptionSet) -> Result<String> {
+    async fn alter_storage(
+        &self,
+        id: &StorageId,
+        options: StorageOptionSet,
+        trail: &mut Option<Trail>,
+    ) -> Result<String> {
         let before = self.made_by_sql(id)?;
         let kind = match before.place {
             StoragePlace::Filesystem { .. } => StorageType::Filesystem,
@@ -207,7 +215,7 @@ impl Engine {
         if *self.made_by_sql(id)? != *before {
             return Err(Error::conflict(format!("storage '{id}' was changed meanwhile")));
         }
-        self.commit_storage(|draft| draft.put_storage(after.clone())).await?;
+        self.commit_storage(trail, |draft| draft.put_storage(after.clone())).await?;
         self.storages().put(storage);
         Ok(format!("Storage '{id}' altered{}", warning(has_conditions)))
     }
@@ -239,7 +247,7 @@ impl Engine {
         Ok((after, credentials))
     }
 
-    async fn drop_storage(&self, id: &StorageId, if_exists: bool) -> Result<String> {
+    async fn drop_storage(&self, id: &StorageId, if_exists: bool, trail: &mut Option<Trail>) -> Result<String> {
         let _one_at_a_time = self.ddl.lock().await;
         if if_exists && self.taken(id).is_none() {
             return Ok(format!("storage '{id}' does not exist"));
@@ -247,7 +255,7 @@ impl Engine {
         self.made_by_sql(id)?;
         refuse_used(&self.catalog(), id)?;
         let storage = self.storages().get(id).ok();
-        self.commit_storage(|draft| draft.delete_storage(id)).await?;
+        self.commit_storage(trail, |draft| draft.delete_storage(id)).await?;
         self.storages().remove(id);
         if let Some(storage) = storage {
             unmark(&storage).await;
@@ -267,17 +275,25 @@ impl Engine {
         }
     }
 
-    /// Commits an edit of the newest catalog. The caller holds the lock of schema changes.
-    async fn commit_storage(&self, edit: impl Fn(&mut Draft)) -> Result<()> {
+    /// Commits an edit of the newest catalog, and its entry in the audit log with it. The caller holds the lock of schema
+    /// changes.
+    async fn commit_storage(&self, trail: &mut Option<Trail>, edit: impl Fn(&mut Draft)) -> Result<()> {
         loop {
             let mut draft = Draft::new(&self.catalog());
             edit(&mut draft);
-            let change =
-                SchemaChange { edit: draft.finish("storages changed"), verified: None, rows: None, audit: Vec::new() };
+            let audit = trail.as_mut().and_then(|trail| trail.hand_in(None)).into_iter().collect();
+            let change = SchemaChange { edit: draft.finish("storages changed"), verified: None, rows: None, audit };
             match self.committer().change_schema(change).await {
-                Ok(()) => return Ok(()),
-                Err(Refusal::Failed(error)) => return Err(error),
-                Err(Refusal::RowsChanged | Refusal::SchemaChanged) => {}
+                Ok(()) => {
+                    trail.take().into_iter().for_each(Trail::settle);
+                    return Ok(());
+                }
+                Err(refusal) => {
+                    trail.iter_mut().for_each(Trail::take_back);
+                    if let Refusal::Failed(error) = refusal {
+                        return Err(error);
+                    }
+                }
             }
         }
     }

@@ -97,6 +97,7 @@ impl Engine {
         let engine = Arc::downgrade(self);
         self.in_background(async move {
             if let Some(engine) = engine.upgrade() {
+                engine.resume_rewrite().await;
                 engine.remove_leftover_garbage().await;
             }
         });

@@ -177,7 +177,7 @@ struct Flush<'a> {
 impl Flush<'_> {
     async fn run(self) -> Result<Option<(Flushed, CommitTime)>> {
         let (from, through) = (self.view.flushed_through(), self.point.through());
-        if !self.has_rows(from).await? {
+        if !self.rows().any(from).await? {
             return Ok(None);
         }
         let manifests = self.engine.cold().manifests();
@@ -224,19 +224,6 @@ impl Flush<'_> {
         Ok(Some((flushed, through)))
     }
 
-    /// Whether any row was committed in (from, U].
-    async fn has_rows(&self, from: CommitTime) -> Result<bool> {
-        let mut pages = Pages::new(self.partition, &self.point);
-        while let Some(page) = pages.next().await? {
-            for (_, value) in &page {
-                if rows::header(value)?.updated > from {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
     /// Writes the file. Returns its manifest entry and the time of the last deletion that was left out because its
     /// retention is over.
     async fn write(
@@ -247,55 +234,27 @@ impl Flush<'_> {
     ) -> Result<(manifest::Batch, Option<CommitTime>)> {
         let storage = self.engine.cold().manifests().storages().get(&self.partition.spec().storage)?;
         let mut writer = BatchWriter::create(&storage, self.partition.spec(), number, self.meta(from, through)).await?;
-        let mut forgotten = None;
-        if let Err(error) = self.write_rows(&mut writer, from, &mut forgotten).await {
-            writer.abort().await;
-            return Err(error);
-        }
+        let forgotten = match self.rows().write(&mut writer, from).await {
+            Ok(forgotten) => forgotten,
+            Err(error) => {
+                writer.abort().await;
+                return Err(error);
+            }
+        };
         if let Some(last) = forgotten {
             writer.forget_deletions_through(last).await?;
         }
         Ok((writer.finish().await?, forgotten))
     }
 
-    async fn write_rows(
-        &self,
-        writer: &mut BatchWriter,
-        from: CommitTime,
-        forgotten: &mut Option<CommitTime>,
-    ) -> Result<()> {
-        let kept_since = deletions_kept_since(self.engine, &self.table);
-        let missing = self.engine.planner().missing(&self.table)?;
-        let mut projection = vec![Projected::Id];
-        projection.extend(self.table.columns().iter().map(|column| Projected::Column(column.id)));
-        projection.extend([Projected::Updated, Projected::Deleted, Projected::Born]);
-        let schema = kalamdb_filestore::batch_schema(self.table.columns());
-        let mut pages = Pages::new(self.partition, &self.point);
-        while let Some(page) = pages.next().await? {
-            self.job.check()?;
-            let mut decoder = RowDecoder::new(&self.table, projection.clone(), &missing, page.len())?;
-            for (key, value) in &page {
-                let header = rows::header(value)?;
-                if header.updated <= from {
-                    continue;
-                }
-                // A deletion whose row no file holds is only kept for those who resume from before it.
-                if header.deleted && header.born > from && header.updated < kept_since {
-                    *forgotten = (*forgotten).max(Some(header.updated));
-                    continue;
-                }
-                decoder.push(keys::row_id_of(key)?, value)?;
-            }
-            if decoder.is_empty() {
-                continue;
-            }
-            let rows = decoder.finish()?;
-            let rows =
-                RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(crate::query::arrow_error)?;
-            writer.write(&rows).await?;
-            self.job.progress(rows.num_rows() as u64, rows.get_array_memory_size() as u64);
+    fn rows(&self) -> HotRows<'_> {
+        HotRows {
+            engine: self.engine,
+            partition: self.partition,
+            table: &self.table,
+            point: &self.point,
+            job: self.job,
         }
-        Ok(())
     }
 
     fn meta(&self, from: CommitTime, through: CommitTime) -> BatchMeta {
@@ -314,6 +273,79 @@ impl Flush<'_> {
             )),
             PublishError::Failed(error) => error,
         })
+    }
+}
+
+/// The rows of a partition that are hot at a moment: what a batch through that moment holds.
+pub(crate) struct HotRows<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) partition: &'a Partition,
+    pub(crate) table: &'a Arc<Table>,
+    pub(crate) point: &'a ReadPoint,
+    pub(crate) job: &'a JobHandle,
+}
+
+impl HotRows<'_> {
+    /// Whether any row was committed in (from, U].
+    pub(crate) async fn any(&self, from: CommitTime) -> Result<bool> {
+        let mut pages = Pages::new(self.partition, self.point);
+        while let Some(page) = pages.next().await? {
+            for (_, value) in &page {
+                if rows::header(value)?.updated > from {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many rows were committed in (from, U].
+    pub(crate) async fn count(&self, from: CommitTime) -> Result<usize> {
+        let (mut pages, mut count) = (Pages::new(self.partition, self.point), 0);
+        while let Some(page) = pages.next().await? {
+            for (_, value) in &page {
+                count += usize::from(rows::header(value)?.updated > from);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Writes the rows that were committed in (from, U]. Gives the time of the last deletion that was left out because
+    /// its retention is over.
+    pub(crate) async fn write(&self, writer: &mut BatchWriter, from: CommitTime) -> Result<Option<CommitTime>> {
+        let mut forgotten = None;
+        let kept_since = deletions_kept_since(self.engine, self.table);
+        let missing = self.engine.planner().missing(self.table)?;
+        let mut projection = vec![Projected::Id];
+        projection.extend(self.table.columns().iter().map(|column| Projected::Column(column.id)));
+        projection.extend([Projected::Updated, Projected::Deleted, Projected::Born]);
+        let schema = kalamdb_filestore::batch_schema(self.table.columns());
+        let mut pages = Pages::new(self.partition, self.point);
+        while let Some(page) = pages.next().await? {
+            self.job.check()?;
+            let mut decoder = RowDecoder::new(self.table, projection.clone(), &missing, page.len())?;
+            for (key, value) in &page {
+                let header = rows::header(value)?;
+                if header.updated <= from {
+                    continue;
+                }
+                // A deletion whose row no file holds is only kept for those who resume from before it.
+                if header.deleted && header.born > from && header.updated < kept_since {
+                    forgotten = forgotten.max(Some(header.updated));
+                    continue;
+                }
+                decoder.push(keys::row_id_of(key)?, value)?;
+            }
+            if decoder.is_empty() {
+                continue;
+            }
+            let rows = decoder.finish()?;
+            let rows =
+                RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(crate::query::arrow_error)?;
+            writer.write(&rows).await?;
+            self.job.progress(rows.num_rows() as u64, rows.get_array_memory_size() as u64);
+        }
+        Ok(forgotten)
     }
 }
 

@@ -29,6 +29,10 @@ pub enum JobKind {
     ManifestRebuild,
     /// Removes a dropped user with all partitions.
     UserPurge,
+    /// Copies a namespace to a place of backups.
+    Backup,
+    /// Brings a namespace back from there.
+    Restore,
 }
 
 impl JobKind {
@@ -42,6 +46,8 @@ impl JobKind {
             Self::ManifestEviction => "manifest_eviction",
             Self::ManifestRebuild => "manifest_rebuild",
             Self::UserPurge => "user_purge",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
         }
     }
 
@@ -55,6 +61,8 @@ impl JobKind {
             Self::ManifestEviction => "ME",
             Self::ManifestRebuild => "MR",
             Self::UserPurge => "UP",
+            Self::Backup => "BA",
+            Self::Restore => "RE",
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kalamdb_auth::impersonation;
 use kalamdb_auth::policy::{self, Verdict, decide};
+use kalamdb_auth::{impersonation, invalid_credentials};
 use kalamdb_commons::ids::{NamespaceId, Scope, UserId};
 use kalamdb_commons::schema::{Actor, Table, TableKind};
 use kalamdb_commons::{Error, Result};
@@ -93,6 +93,11 @@ impl StatementScope {
 
     /// Whether the actor may use a table so.
     pub(crate) fn check_access(&self, table: &Table, access: Access) -> Result<()> {
+        // IMPORTANT: by the catalog of the moment that is read: whoever waits until all moments from before a drop are
+        // left knows that nobody is in the user's partitions any more.
+        if self.catalog().user(&self.subject().user).is_some_and(|user| !user.is_active()) {
+            return Err(invalid_credentials());
+        }
         if let Some(impersonator) = &self.caller.impersonator
             && table.kind == TableKind::Shared
         {

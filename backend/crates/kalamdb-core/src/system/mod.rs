@@ -44,6 +44,7 @@ use sheet::Columns;
 
 pub(crate) use audit::{audit_entries, verified};
 pub(crate) use server_tables::storage_check;
+pub(crate) use show::receipt;
 pub use show::{describe, show};
 
 /// The namespace of the server's own tables.

@@ -101,6 +101,15 @@ pub(crate) fn checked(rows: Vec<CheckedRow>) -> Result<RecordBatch> {
     sheet::batch(CHECKED, rows.into_iter().map(cells).collect())
 }
 
+const RECEIPT: Columns = &[("object", Text), ("removed", Text), ("count", BigInt)];
+
+/// The answer to ERASE USER: of what, what, and how many were removed.
+pub(crate) fn receipt(removed: Vec<(String, &'static str, u64)>) -> Result<RecordBatch> {
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let cells = |(object, what, removed): (String, &str, u64)| vec![object.into(), what.into(), count(removed).into()];
+    sheet::batch(RECEIPT, removed.into_iter().map(cells).collect())
+}
+
 const SHOWN_NAMESPACES: Columns = &[("namespace_id", Text), ("table_count", BigInt), ("created_at", Timestamp)];
 
 fn show_namespaces(view: &SystemView) -> Result<RecordBatch> {

@@ -148,14 +148,18 @@ impl Db {
     }
 
     pub(crate) async fn run_as(&self, actor: Actor, sql: &str, params: Vec<Param>) -> Result<Vec<Said>> {
-        let execution = self.begin(actor, sql, params).await?;
-        all_of(execution).await
+        // Boxed: without optimisation the futures of tests that say much would not fit a thread's stack.
+        let run = async {
+            let execution = self.begin(actor, sql, params).await?;
+            all_of(execution).await
+        };
+        Box::pin(run).await
     }
 
     /// A request that runs as `as_user` as a whole.
     pub(crate) async fn run_for(&self, actor: Actor, as_user: Option<&str>, sql: &str) -> Result<Vec<Said>> {
         let request = SqlRequest { as_user: as_user.map(ToOwned::to_owned), ..self.request(actor, sql, Vec::new()) };
-        all_of(self.engine.execute(request).await?).await
+        Box::pin(async { all_of(self.engine.execute(request).await?).await }).await
     }
 
     pub(crate) async fn run(&self, sql: &str) -> Result<Vec<Said>> {

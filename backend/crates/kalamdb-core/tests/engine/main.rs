@@ -4,10 +4,14 @@
 
 mod as_user;
 mod audit;
+mod backup;
 mod checks;
 mod compaction;
 mod db;
 mod equivalence;
+mod erase;
+mod hostile;
+mod isolation;
 mod life;
 mod manifest_cache;
 mod model;

@@ -130,6 +130,21 @@ impl BatchWriter {
     /// If the file exists, a key or Bloom column is not among the columns, or storage fails.
     pub async fn create(storage: &Storage, partition: &PartitionSpec, number: u64, meta: BatchMeta) -> Result<Self> {
         let path = partition.path().file(&batch_file_name(number));
+        Self::create_at(storage, &path, partition, number, meta).await
+    }
+
+    /// The same elsewhere: in a backup.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn create_at(
+        storage: &Storage,
+        path: &str,
+        partition: &PartitionSpec,
+        number: u64,
+        meta: BatchMeta,
+    ) -> Result<Self> {
+        let path = path.to_owned();
         let sink = Sink::default();
         let encoder = Encoder::new(partition, number, meta, sink.clone())?;
         let upload = storage.create_exclusive(&path).await?;

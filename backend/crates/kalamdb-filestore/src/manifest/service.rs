@@ -167,7 +167,8 @@ impl From<PutError> for PublishError {
 pub struct Retired {
     /// The empty manifest of the next incarnation.
     pub loaded: Loaded,
-    /// The files that the old manifest named, to be removed when nobody holds them.
+    /// The files that the old manifest named, and those that no manifest came to name, to be removed when nobody holds
+    /// them.
     pub files: Vec<String>,
 }
 
@@ -532,9 +533,14 @@ impl ManifestService {
             match self.put(&storage, spec, &manifest, tag).await {
                 Ok(tag) => {
                     self.cache.remove(spec).await;
-                    let files = found.map_or_else(Vec::new, |manifest| {
+                    let mut files: Vec<String> = found.map_or_else(Vec::new, |manifest| {
                         manifest.batches.into_iter().map(|batch| batch.path).collect()
                     });
+                    // And those that a crash left before a manifest named them. One that the next life is writing is
+                    // none that it can publish: it has to find the manifest that has just been replaced.
+                    let others = stored.files.into_keys().filter(|name| batch_file_number(name).is_some());
+                    let others: Vec<String> = others.filter(|name| !files.contains(name)).collect();
+                    files.extend(others);
                     return Ok(Retired { loaded: Loaded::new(manifest, Some(tag), false), files });
                 }
                 Err(PutError::Conflict) => {}
@@ -564,6 +570,25 @@ impl ManifestService {
         let paths: Vec<String> = removal.removed.iter().map(|name| path.file(name)).collect();
         storage.delete(&paths).await?;
         Ok(removal)
+    }
+
+    /// Deletes every file of a partition that its stored manifest does not list, whoever left it. For a partition that
+    /// has ended, that nobody writes to any more. Returns how many.
+    ///
+    /// # Errors
+    /// `Overloaded` if somebody holds one; I/O if storage fails.
+    pub async fn remove_unlisted(&self, spec: &PartitionSpec) -> Result<usize> {
+        let storage = self.storages.get(&spec.storage)?;
+        let path = spec.path();
+        let files = storage.list(path.as_str()).await?;
+        let listed = self.listed(&storage, &path, |_| true).await?;
+        let is_left = |name: &String| name != MANIFEST_FILE && !listed.contains(name);
+        let left: Vec<String> = files.into_iter().map(|(name, _)| name).filter(is_left).collect();
+        if let Some(held) = left.iter().find(|name| storage.caches.is_open(file_key(storage.id(), &path.file(name)))) {
+            return Err(Error::overloaded(format!("'{held}' of {spec} is still read")));
+        }
+        storage.delete(&left.iter().map(|name| path.file(name)).collect::<Vec<_>>()).await?;
+        Ok(left.len())
     }
 
     /// Deletes the files of a manifest's archived batches, oldest interval first, and stops at the first one that

@@ -137,6 +137,19 @@ impl Storages {
         Ok(self.storage(definition.id.clone(), form))
     }
 
+    /// A directory that is no storage of tables, made if needed: for what is copied out and back. Nobody else finds it.
+    ///
+    /// # Errors
+    /// As [`Self::check_place`]; `Io` if the directory cannot be made.
+    pub fn directory(&self, id: StorageId, path: &str) -> Result<Arc<Storage>> {
+        match self.check_place(StoragePlace::Filesystem { path: path.to_owned() })? {
+            StoragePlace::Filesystem { path } => {
+                Ok(self.storage(id, Form::Local(LocalStorage::open(Path::new(&path))?)))
+            }
+            StoragePlace::S3(_) => Err(Error::internal("a directory that is none")),
+        }
+    }
+
     /// As [`Self::connect`], for a storage that was in use before: a directory must be there.
     ///
     /// # Errors

@@ -48,6 +48,16 @@ impl RocksShard {
         self.await_gone(doomed).await
     }
 
+    pub(super) async fn rewrite_files(&self) -> Result<()> {
+        let _alone = self.scrubbing.lock().await;
+        let snapshots = &self.shared.snapshots;
+        let mark = snapshots.mark();
+        let released = snapshots.released_before(mark, PATIENCE).await;
+        released.map_err(|snapshots| StoreError::SnapshotsHeld { snapshots })?;
+        let doomed = self.run(move |shared, db| shared.rewrite_all(db)).await?;
+        self.await_gone(doomed).await
+    }
+
     /// Files are removed by RocksDB's threads, some time after nothing needs them.
     async fn await_gone(&self, doomed: BTreeSet<String>) -> Result<()> {
         let mut polls = tokio::time::interval(POLL);
@@ -76,6 +86,44 @@ impl Shared {
         self.write(db, batch, kalamdb_commons::settings::Durability::Sync)
     }
 
+    /// Rewrites all that there is. Returns the files that must go.
+    fn rewrite_all(&self, db: &DB) -> Result<BTreeSet<String>> {
+        self.check_writable()?;
+        let resting = Resting::new(db)?;
+        let mut doomed = self.files(|name| name.ends_with(".log"))?;
+        flush(db)?;
+        let before: BTreeSet<String> = live_files(db)?.into_iter().map(|file| file.name).collect();
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(true);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for name in [DEFAULT_COLUMN_FAMILY_NAME, CACHE_FAMILY] {
+            db.compact_range_cf_opt(family(db, name)?, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        self.see_rewritten(db, &before)?;
+        drop(resting);
+        doomed.extend(before.iter().map(|name| name.trim_start_matches('/').to_owned()));
+        self.renew_list(db, &mut doomed)?;
+        Ok(doomed)
+    }
+
+    /// RocksDB does not say whether a compaction went well.
+    fn see_rewritten(&self, db: &DB, before: &BTreeSet<String>) -> Result<()> {
+        let live: BTreeSet<_> = live_files(db)?.into_iter().map(|file| file.name).collect();
+        match before.iter().find(|file| live.contains(*file)) {
+            Some(file) => Err(StoreError::Io { doing: SCRUBBING, cause: format!("{file} was not rewritten") }),
+            None => Ok(()),
+        }
+    }
+
+    /// The list of files is written anew at a change, as it was before that change: one more is needed.
+    fn renew_list(&self, db: &DB, doomed: &mut BTreeSet<String>) -> Result<()> {
+        doomed.extend(self.files(|name| name.starts_with("MANIFEST-"))?);
+        let mut marker = WriteBatch::default();
+        marker.put(keys::system(OWN_RECORDS, "scrubbed"), []);
+        self.write(db, marker, self.durability)?;
+        flush(db)
+    }
+
     /// Rewrites what holds bytes of the ranges. Returns the files that must go.
     fn rewrite(&self, db: &DB, ranges: &[(Bytes, Bytes)]) -> Result<BTreeSet<String>> {
         let resting = Resting::new(db)?;
@@ -91,19 +139,10 @@ impl Shared {
         for (start, end) in ranges {
             db.compact_range_opt(Some(just_below(start)), Some(end), &options);
         }
-        // RocksDB does not say whether the compaction went well.
-        let live: BTreeSet<_> = live_files(db)?.into_iter().map(|file| file.name).collect();
-        if let Some(file) = before.iter().find(|file| live.contains(*file)) {
-            return Err(StoreError::Io { doing: SCRUBBING, cause: format!("{file} was not rewritten") });
-        }
+        self.see_rewritten(db, &before)?;
         drop(resting);
         doomed.extend(before.iter().map(|name| name.trim_start_matches('/').to_owned()));
-        // The list of files is written anew at a change, as it was before that change: one more is needed.
-        doomed.extend(self.files(|name| name.starts_with("MANIFEST-"))?);
-        let mut marker = WriteBatch::default();
-        marker.put(keys::system(OWN_RECORDS, "scrubbed"), []);
-        self.write(db, marker, self.durability)?;
-        flush(db)?;
+        self.renew_list(db, &mut doomed)?;
         Ok(doomed)
     }
 

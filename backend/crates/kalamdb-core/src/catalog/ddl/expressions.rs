@@ -40,6 +40,29 @@ pub fn tables_of_query(query: &Query, resolve_in: &NamespaceId) -> BTreeSet<Tabl
     relations.found
 }
 
+/// Makes a query read the tables of one namespace in the place of another's, where it names the namespace.
+pub(super) fn rename_namespace(query: &mut Query, from: &NamespaceId, to: &NamespaceId) {
+    let _ = query.visit(&mut Renaming { from, to });
+}
+
+struct Renaming<'a> {
+    from: &'a NamespaceId,
+    to: &'a NamespaceId,
+}
+
+impl VisitorMut for Renaming<'_> {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        if let [.., ObjectNamePart::Identifier(namespace), _] = relation.0.as_mut_slice()
+            && fold(namespace) == self.from.as_str()
+        {
+            *namespace = Ident::with_quote('"', self.to.as_str());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 struct Relations<'a> {
     resolve_in: &'a NamespaceId,
     found: BTreeSet<TableRef>,

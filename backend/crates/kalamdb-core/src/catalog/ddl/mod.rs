@@ -23,6 +23,8 @@ use super::{Catalog, CatalogEdit};
 pub use expressions::{identifiers, tables_of_query};
 pub use tables::{NewColumn, columns_of_schema};
 pub use users::checked_email;
+pub(crate) use users::{SERVER, checked_id};
+pub(crate) use views::moved_view;
 pub use views::query_of;
 
 /// Namespaces that are always there and hold what the server shows of itself.
@@ -146,7 +148,7 @@ pub fn plan(catalog: &Catalog, statement: &Statement, context: &DdlContext) -> R
 }
 
 /// Refuses a namespace that belongs to the server.
-fn refuse_reserved(namespace: &NamespaceId) -> Result<()> {
+pub(crate) fn refuse_reserved(namespace: &NamespaceId) -> Result<()> {
     if RESERVED_NAMESPACES.contains(&namespace.as_str()) {
         return Err(Error::invalid_input(format!(
             "namespace '{namespace}' belongs to the server and cannot be changed"

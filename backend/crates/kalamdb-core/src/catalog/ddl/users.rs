@@ -14,11 +14,21 @@ use kalamdb_sql::{CreateUser, UserChange};
 use super::{DdlContext, Planned};
 use crate::catalog::{AuthType, Catalog, Draft, User};
 
+/// Who acts when nobody is authenticated: the server itself. No account can have the name.
+pub(crate) const SERVER: &str = "(server)";
 /// The most bytes in an e-mail address (RFC 5321).
 const EMAIL_BYTES_MAX: usize = 254;
 
+/// The name of a new account.
+pub(crate) fn checked_id(name: &str) -> Result<UserId> {
+    if name == SERVER {
+        return Err(Error::invalid_input(format!("'{SERVER}' is what the audit log calls the server itself")));
+    }
+    UserId::new(name)
+}
+
 pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateUser) -> Result<Planned> {
-    let id = UserId::new(&create.name)?;
+    let id = checked_id(&create.name)?;
     require_role(context, create.role, &id)?;
     match catalog.user(&id) {
         Some(user) if user.is_active() => {
@@ -50,6 +60,7 @@ pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateUse
         updated_at_ms: context.now_ms,
         deleted_at_ms: None,
         purge_life: None,
+        erase: false,
         limits: BTreeMap::new(),
     });
     Ok(draft.finish(format!("User '{id}' created")).into())

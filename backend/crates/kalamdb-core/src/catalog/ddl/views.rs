@@ -11,7 +11,7 @@ use kalamdb_commons::ids::{NamespaceId, TableRef};
 use kalamdb_commons::settings::LimitSettings;
 use kalamdb_sql::{CreateView, Statement, TableName, ast::Query};
 
-use super::expressions::{may_use_column, tables_of_query};
+use super::expressions::{may_use_column, rename_namespace, tables_of_query};
 use super::tables::{name_taken_by, nullable_columns};
 use super::{COLUMNS_MAX, DdlContext, Planned, refuse_reserved, require_writable};
 use crate::catalog::{Catalog, Draft, View, ViewColumn};
@@ -24,6 +24,19 @@ pub fn query_of(view: &View) -> Result<Box<Query>> {
         Some(Statement::Query(query)) => Ok(query),
         _ => Err(Error::corrupt(format!("the stored text of view '{}' is not a query", view.name))),
     }
+}
+
+/// A view of one namespace as it is in another: what it read there it reads here.
+pub(crate) fn moved_view(view: &View, from: &NamespaceId, to: &NamespaceId) -> Result<View> {
+    let mut query = query_of(view)?;
+    rename_namespace(&mut query, from, to);
+    let moved = |namespace: &NamespaceId| if namespace == from { to.clone() } else { namespace.clone() };
+    Ok(View {
+        name: TableRef { namespace: moved(&view.name.namespace), table: view.name.table.clone() },
+        query_text: query.to_string(),
+        resolve_in: moved(&view.resolve_in),
+        ..view.clone()
+    })
 }
 
 pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateView) -> Result<Planned> {

@@ -16,6 +16,7 @@ use kalamdb_store::{Snapshot, keys};
 
 use super::{ROOT, SESSION_LOCKS};
 use crate::api::{Grant, Login, Origin, UserInfo};
+use crate::audit::Entry;
 use crate::catalog::{CatalogEdit, User, records};
 use crate::engine::Engine;
 
@@ -54,7 +55,7 @@ impl Engine {
         match account.filter(|_| right) {
             Some(account) => {
                 self.accounts.throttle.succeeded(user, &origin.address);
-                let account = self.settle_after_login(account, password).await?;
+                let account = self.settle_after_login(account, password, origin).await?;
                 let session = SessionId::draw(self.accounts.entropy.as_ref());
                 self.issue(&account, &session, 0)
             }
@@ -74,14 +75,16 @@ impl Engine {
     /// What the first login after a change leaves to do: the printed password has come to its owner, so nobody else
     /// may set the server up any more; a hash of former parameters is made again, so that the time of a check tells
     /// nothing.
-    async fn settle_after_login(&self, account: Arc<User>, password: &str) -> Result<Arc<User>> {
+    async fn settle_after_login(&self, account: Arc<User>, password: &str, origin: &Origin) -> Result<Arc<User>> {
         let is_current = self.accounts.passwords.is_current(&account.password_hash);
         if is_current && !account.provisional {
             return Ok(account);
         }
         let hash = if is_current { None } else { Some(self.accounts.hash(password.to_owned()).await?) };
+        let taken = Entry::of_the_server(self.clock.now_ns(), "SETUP", account.id.to_string())?;
+        let audit = account.provisional.then(|| taken.asked_from(&origin.address)).into_iter().collect();
         let next = self
-            .edit_accounts(|catalog| {
+            .edit_accounts(audit, |catalog| {
                 let unchanged = catalog.user(&account.id).filter(|now| now.generation == account.generation);
                 let Some(now) = unchanged else { return Ok(None) };
                 let password_hash = hash.clone().unwrap_or_else(|| now.password_hash.clone());

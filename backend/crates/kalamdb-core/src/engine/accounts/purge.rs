@@ -6,6 +6,8 @@
 //!
 //! Nobody writes to the partitions meanwhile. Statements of a dropped user are refused, and one that began before the
 //! drop has ended: a user is not due before the time that a statement may run, or hold its snapshot, is over.
+//!
+//! That it begins and that it is done is in the audit log, each in the commit that makes it so.
 
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use kalamdb_commons::{Error, Result};
 use kalamdb_store::keys::{self, PartitionRecord};
 use serde_json::json;
 
+use crate::audit::Entry;
 use crate::catalog::{Catalog, Draft, User};
 use crate::engine::Engine;
 use crate::jobs::{JobEnd, JobHandle, JobKind};
@@ -27,7 +30,8 @@ impl Engine {
     /// If the job cannot be queued.
     pub async fn purge_dropped_users(&self) -> Result<usize> {
         let due_since_ms = self.purge_due_since_ms();
-        let is_due = |user: &&Arc<User>| user.deleted_at_ms.is_some_and(|deleted_ms| deleted_ms <= due_since_ms);
+        let is_due =
+            |user: &&Arc<User>| user.deleted_at_ms.is_some_and(|deleted_ms| deleted_ms <= due_since_ms || user.erase);
         let due: Vec<UserId> = self.catalog().users().filter(is_due).map(|user| user.id.clone()).collect();
         let mut queued = 0;
         for user in due {
@@ -57,9 +61,11 @@ impl Engine {
 
     /// Removes everything of a dropped user. Returns how many partitions and files.
     async fn purge(&self, user: &UserId, job: &JobHandle) -> Result<(usize, usize)> {
-        let Some(successor) = self.begin_purge(user).await? else { return Ok((0, 0)) };
+        let Some(successor) = self.begin_purge(user, job).await? else { return Ok((0, 0)) };
+        fail::fail_point!("purge::after_begin");
         let (mut partitions, mut files) = (0, 0);
         let catalog = self.catalog();
+        let is_erased = catalog.user(user).is_some_and(|user| user.erase);
         for table in catalog.tables().filter(|table| table.kind != TableKind::Shared) {
             job.check()?;
             if let Some(removed) = self.purge_partition(table, user, successor).await? {
@@ -68,7 +74,7 @@ impl Engine {
                 job.progress(0, 0);
             }
         }
-        self.edit_accounts(|catalog| {
+        self.edit_accounts(self.purge_entry("PURGE USER", user, job)?, |catalog| {
             Ok(dropped(catalog, user).map(|user| {
                 let mut draft = Draft::new(catalog);
                 draft.delete_user(&user.id);
@@ -76,13 +82,18 @@ impl Engine {
             }))
         })
         .await?;
+        fail::fail_point!("purge::after_account");
         self.usage.forget(user);
+        if is_erased {
+            self.forget_answers_of(user).await?;
+            self.rewrite_store().await?;
+        }
         Ok((partitions, files))
     }
 
     /// The incarnation under which the empty manifests are published: the same however often the purge is begun.
-    async fn begin_purge(&self, user: &UserId) -> Result<Option<Incarnation>> {
-        self.edit_accounts(|catalog| {
+    async fn begin_purge(&self, user: &UserId, job: &JobHandle) -> Result<Option<Incarnation>> {
+        self.edit_accounts(self.purge_entry("PURGE USER BEGINS", user, job)?, |catalog| {
             let begun = dropped(catalog, user).filter(|user| user.purge_life.is_none());
             Ok(begun.map(|user| {
                 let mut draft = Draft::new(catalog);
@@ -95,7 +106,17 @@ impl Engine {
         Ok(dropped(&self.catalog(), user).and_then(|user| user.purge_life))
     }
 
-    async fn purge_partition(&self, table: &Table, user: &UserId, successor: Incarnation) -> Result<Option<usize>> {
+    fn purge_entry(&self, kind: &str, user: &UserId, job: &JobHandle) -> Result<Vec<Entry>> {
+        let entry = Entry::of_the_server(self.clock.now_ns(), kind, user.to_string())?;
+        Ok(vec![entry.in_request(job.id().as_str())])
+    }
+
+    pub(super) async fn purge_partition(
+        &self,
+        table: &Table,
+        user: &UserId,
+        successor: Incarnation,
+    ) -> Result<Option<usize>> {
         let partition = self.partitions.get(table, &Scope::User(user.clone()));
         let _maintenance = partition.maintain().await;
         let key = keys::partition_record(partition.keys());
@@ -109,9 +130,12 @@ impl Engine {
                 0 => 0,
                 _ => self.purge_cold(partition.spec(), successor).await?,
             };
+            fail::fail_point!("purge::after_cold");
             self.remove_hot(partition.keys()).await?;
+            fail::fail_point!("purge::after_hot");
             // IMPORTANT: last of the partition: without it nobody would look for the rest.
             self.committer.records(Vec::new(), vec![key]).await?;
+            fail::fail_point!("purge::after_record");
             files = Some(removed);
         }
         self.partitions.forget_one(partition.id());

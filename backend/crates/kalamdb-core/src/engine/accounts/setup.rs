@@ -13,6 +13,7 @@ use kalamdb_commons::{Error, ErrorKind, Result};
 use super::login::info;
 use super::{ROOT, password_rules};
 use crate::api::{Origin, Setup, UserInfo};
+use crate::audit::Entry;
 use crate::catalog::ddl;
 use crate::catalog::{AuthType, Draft, User};
 use crate::engine::Engine;
@@ -39,7 +40,7 @@ impl Engine {
                 "Setting up is allowed from the server's own machine only (auth.allow_remote_setup)",
             ));
         }
-        let id = UserId::new(&setup.user)?;
+        let id = ddl::checked_id(&setup.user)?;
         if id.as_str() == ROOT {
             return Err(Error::invalid_input(
                 "'root' is there already: choose a name of your own for the first account",
@@ -52,8 +53,9 @@ impl Engine {
         let hash = self.accounts.hash(setup.password.clone()).await?;
         let root_hash = self.accounts.hash(setup.root_password.clone()).await?;
         let now_ms = self.clock.now_ms();
+        let entry = Entry::of_the_server(self.clock.now_ns(), "SETUP", format!("{ROOT}, {id}"))?;
         let next = self
-            .edit_accounts(|catalog| {
+            .edit_accounts(vec![entry.asked_from(&origin.address)], |catalog| {
                 let root = UserId::new(ROOT)?;
                 let Some(root) = catalog.user(&root).filter(|root| root.provisional) else { return Ok(None) };
                 let mut draft = Draft::new(catalog);
@@ -79,6 +81,7 @@ impl Engine {
                     updated_at_ms: now_ms,
                     deleted_at_ms: None,
                     purge_life: None,
+                    erase: false,
                     limits: BTreeMap::new(),
                 });
                 Ok(Some(draft.finish("set up")))
