@@ -1,7 +1,9 @@
 //! `kalam` in a real terminal: what is typed, and what stands on the screen then. The terminal is tmux's, which
 //! `scripts/setup.sh tests` installs.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::server::{PASSWORD, Server};
@@ -12,6 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A terminal of 100 columns and 30 lines, in which `kalam` runs.
 struct Terminal<'a> {
     server: &'a Server,
+    /// Of a tmux of its own: one that ends takes a moment, and must not be met by the next.
+    socket: PathBuf,
 }
 
 impl Drop for Terminal<'_> {
@@ -23,7 +27,9 @@ impl Drop for Terminal<'_> {
 impl<'a> Terminal<'a> {
     /// Starts `kalam` with arguments, and waits for its prompt.
     fn start(server: &'a Server, environment: &[(&str, &str)], arguments: &str) -> Self {
-        let terminal = Self { server };
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let socket = server.file(&format!("tmux-{}", STARTED.fetch_add(1, Ordering::Relaxed)));
+        let terminal = Self { server, socket };
         let kalam = env!("CARGO_BIN_EXE_kalam");
         let root = server.environment();
         let root = root.iter().map(|(name, value)| (*name, value.as_str()));
@@ -36,10 +42,10 @@ impl<'a> Terminal<'a> {
         terminal
     }
 
-    /// A tmux of our own, whose socket lies in the test's directory.
+    /// Our own tmux, whose socket lies in the test's directory.
     fn tmux(&self, arguments: &[&str]) -> Output {
         let mut tmux = Command::new("tmux");
-        tmux.arg("-S").arg(self.server.file("tmux")).args(arguments).env_remove("TMUX").env("LC_ALL", "C.UTF-8");
+        tmux.arg("-S").arg(&self.socket).args(arguments).env_remove("TMUX").env("LC_ALL", "C.UTF-8");
         tmux.output().expect("tmux is installed: scripts/setup.sh tests")
     }
 
