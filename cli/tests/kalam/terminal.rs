@@ -12,24 +12,23 @@ use kalamdb_commons::clock::Stopwatch;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A terminal of 100 columns and 30 lines, in which `kalam` runs.
-struct Terminal<'a> {
-    server: &'a Server,
+struct Terminal {
     /// Of a tmux of its own: one that ends takes a moment, and must not be met by the next.
     socket: PathBuf,
 }
 
-impl Drop for Terminal<'_> {
+impl Drop for Terminal {
     fn drop(&mut self) {
         self.tmux(&["kill-server"]);
     }
 }
 
-impl<'a> Terminal<'a> {
+impl Terminal {
     /// Starts `kalam` with arguments, and waits for its prompt.
-    fn start(server: &'a Server, environment: &[(&str, &str)], arguments: &str) -> Self {
+    fn start(server: &Server, environment: &[(&str, &str)], arguments: &str) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let socket = server.file(&format!("tmux-{}", STARTED.fetch_add(1, Ordering::Relaxed)));
-        let terminal = Self { server, socket };
+        let terminal = Self { socket };
         let kalam = env!("CARGO_BIN_EXE_kalam");
         let root = server.environment();
         let root = root.iter().map(|(name, value)| (*name, value.as_str()));
