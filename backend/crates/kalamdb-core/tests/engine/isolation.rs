@@ -170,7 +170,13 @@ impl World {
         let outcomes = without_times(&format!("{outcomes:#?}").replace(directory, "<dir>"));
         Told {
             outcomes,
-            cost: StatsSnapshot { execution_ms: 0.0, manifest_pruning_ns: 0, bloom_pruning_ns: 0, ..cost },
+            cost: StatsSnapshot {
+                execution_ms: 0.0,
+                manifest_pruning_ns: 0,
+                bloom_pruning_ns: 0,
+                bytes_read: 0,
+                ..cost
+            },
         }
     }
 
@@ -222,7 +228,10 @@ fn without_times(text: &str) -> String {
     let mut kept = String::new();
     for line in without_metrics(&text.replace("\\n", "\n")).lines() {
         let name = line.trim_start().trim_start_matches(['"', '\\']);
-        if ["execution_ms:", "manifest_pruning_ns:", "bloom_pruning_ns:"].iter().any(|own| name.starts_with(own)) {
+        if ["execution_ms:", "manifest_pruning_ns:", "bloom_pruning_ns:", "bytes_read:"]
+            .iter()
+            .any(|own| name.starts_with(own))
+        {
             continue;
         }
         let mut rest = line;
