@@ -240,7 +240,9 @@ impl Execution {
 
     async fn run_in_time(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
         let seconds = self.engine.settings().limits.statement_timeout_seconds;
-        match tokio::time::timeout(Duration::from_secs(seconds), self.run(parsed)).await {
+        // On the heap: it is large, and each of the futures around it would be as large again on the stack.
+        let running = Box::pin(self.run(parsed));
+        match tokio::time::timeout(Duration::from_secs(seconds), running).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::timeout(format!(
                 "the statement ran longer than {seconds} s (limits.statement_timeout_seconds)"
