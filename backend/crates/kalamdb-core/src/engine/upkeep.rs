@@ -448,8 +448,9 @@ pub(super) fn tables_meant(scope: &StatementScope, target: &StorageTarget) -> Re
     Ok(scope.catalog().tables().filter(wanted).cloned().collect())
 }
 
-/// Whether a partition has something that is not history yet. Counting rows does not tell: one that was written over
-/// garbage, which a reader kept, is in both counts.
+/// Whether a partition may have something that is not history yet. While garbage waits for its removal, counting rows
+/// does not tell: one that was written over garbage is in both counts.
 fn is_flushable(partition: &Arc<Partition>) -> bool {
-    partition.hot().oldest.is_some()
+    let hot = partition.hot();
+    hot.oldest.is_some() && hot.rows > 0
 }
