@@ -193,6 +193,16 @@ async fn guesses_sent_at_once_are_no_more_than_the_limit() {
 }
 
 #[tokio::test]
+async fn right_passwords_sent_at_once_are_no_guesses() {
+    let server = Server::with(&[("AUTH__LOGIN_FAILURES_PER_MINUTE_MAX", "5")]).await;
+    server.user("al").await;
+    let login = json!({"user": "al", "password": "a password"});
+    let replies = join_all((0..40).map(|_| server.post(LOGIN, &login))).await;
+    let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses, [200; 40]);
+}
+
+#[tokio::test]
 async fn one_address_cannot_try_a_password_on_everybody() {
     let server = Server::with(&[("AUTH__ADDRESS_FAILURES_PER_MINUTE_MAX", "3")]).await;
     let mut statuses = Vec::new();

@@ -5,8 +5,9 @@
 //! users; and one user from all addresses, against guessing from many machines. Users who do not exist are counted
 //! alike, so the brake tells nobody who does.
 //!
-//! An attempt counts as failed from its beginning, and is given back when it succeeds: a hundred guesses sent at once
-//! are no more than the limit. Memory is bounded: a count is remembered for a minute after its first failure, by a
+//! An attempt counts as failed while its password is checked, and is given back when it succeeds: a hundred guesses sent
+//! at once are no more than the limit. What waits for its check does not count, or a hundred right passwords sent at
+//! once would be taken for guesses. Memory is bounded: a count is remembered for a minute after its first failure, by a
 //! hash of what it counts, and beyond [`COUNTS_MAX`] the one with the oldest minute is forgotten. Every failure costs
 //! its sender a password check first, so that bound is not reached by guessing.
 
@@ -51,24 +52,23 @@ impl LoginThrottle {
         Self { user_max, address_max, hasher: RandomState::new(), minutes: Mutex::default() }
     }
 
-    /// Asked before a password is checked; counts the attempt as failed.
+    /// Asked before a password waits to be checked; counts nothing.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn check(&self, user: &str, address: &str, now_ms: i64) -> Result<()> {
+        let counted = self.counted(user, address);
+        refuse_if_full(&self.minutes.lock(), counted, now_ms)
+    }
+
+    /// Asked when a password is about to be checked; counts the attempt as failed.
     ///
     /// # Errors
     /// `RateLimited` if too many failed in the running minute, with the seconds that it still runs.
     pub fn begin(&self, user: &str, address: &str, now_ms: i64) -> Result<()> {
         let mut minutes = self.minutes.lock();
         let counted = self.counted(user, address);
-        for (key, max) in counted {
-            let full = minutes.get(&key).filter(|minute| !minute.is_over(now_ms) && minute.failures >= max);
-            if let Some(minute) = full {
-                let seconds = (WINDOW_MS - (now_ms - minute.began_ms)).div_euclid(1_000) + 1;
-                let seconds = u32::try_from(seconds).unwrap_or(1);
-                return Err(Error::rate_limited(
-                    format!("Too many failed logins; try again in {seconds} seconds"),
-                    seconds,
-                ));
-            }
-        }
+        refuse_if_full(&minutes, counted, now_ms)?;
         for (key, _) in counted {
             count(&mut minutes, key, now_ms);
         }
@@ -96,6 +96,15 @@ impl LoginThrottle {
             (self.hasher.hash_one((2, user)), self.user_max.saturating_mul(ADDRESSES_PER_USER)),
         ]
     }
+}
+
+fn refuse_if_full(minutes: &HashMap<u64, Minute>, counted: [(u64, u32); 3], now_ms: i64) -> Result<()> {
+    let is_full = |minute: &&Minute, max: u32| !minute.is_over(now_ms) && minute.failures >= max;
+    let full = counted.iter().find_map(|(key, max)| minutes.get(key).filter(|minute| is_full(minute, *max)));
+    let Some(minute) = full else { return Ok(()) };
+    let seconds = (WINDOW_MS - (now_ms - minute.began_ms)).div_euclid(1_000) + 1;
+    let seconds = u32::try_from(seconds).unwrap_or(1);
+    Err(Error::rate_limited(format!("Too many failed logins; try again in {seconds} seconds"), seconds))
 }
 
 fn count(minutes: &mut HashMap<u64, Minute>, key: u64, now_ms: i64) {

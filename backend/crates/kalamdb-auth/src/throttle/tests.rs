@@ -63,6 +63,16 @@ fn success_forgets_and_is_not_counted() {
 }
 
 #[test]
+fn who_only_waits_is_refused_like_the_others_but_not_counted() {
+    let throttle = throttle(2);
+    for _ in 0..20 {
+        throttle.check("alice", "10.0.0.1", 0).expect("nothing failed yet");
+    }
+    fail(&throttle, "alice", 2, 0);
+    assert!(throttle.check("alice", "10.0.0.1", 0).is_err());
+}
+
+#[test]
 fn a_clock_that_steps_back_locks_nobody_out() {
     let throttle = throttle(1);
     fail(&throttle, "alice", 1, 10_000_000);

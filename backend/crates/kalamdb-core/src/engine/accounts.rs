@@ -36,7 +36,7 @@ use kalamdb_commons::schema::Role;
 use kalamdb_commons::settings::{AuthSettings, Settings};
 use kalamdb_commons::{Error, Result};
 use kalamdb_store::{Snapshot, keys};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Engine;
 use crate::audit::Entry;
@@ -173,22 +173,29 @@ impl Accounts {
     /// Hashes a new password. It does not wait behind logins.
     pub(crate) async fn hash(&self, password: String) -> Result<String> {
         let entropy = self.entropy.clone();
-        self.in_turn(&self.hashing, move |passwords| passwords.hash(&password, entropy.as_ref())).await?
+        let turn = turn_of(&self.hashing).await?;
+        self.in_turn(turn, move |passwords| passwords.hash(&password, entropy.as_ref())).await?
     }
 
-    /// Checks the password of a login against a stored hash, or against none with as much work.
-    async fn verify(&self, password: String, stored: Option<String>) -> Result<bool> {
+    /// Checks the password of a login against a stored hash, or against none with as much work. `begin` is asked when
+    /// its turn has come: only what is being checked may count as a failure, not what waits.
+    async fn verify(
+        &self,
+        password: String,
+        stored: Option<String>,
+        begin: impl FnOnce() -> Result<()>,
+    ) -> Result<bool> {
         let _waiting = self.waiting.clone().try_acquire_owned().map_err(|_| too_many_logins())?;
-        self.in_turn(&self.checking, move |passwords| passwords.verify(&password, stored.as_deref())).await
+        let turn = turn_of(&self.checking).await?;
+        begin()?;
+        self.in_turn(turn, move |passwords| passwords.verify(&password, stored.as_deref())).await
     }
 
     async fn in_turn<T: Send + 'static>(
         &self,
-        turns: &Arc<Semaphore>,
+        turn: OwnedSemaphorePermit,
         work: impl FnOnce(&Passwords) -> T + Send + 'static,
     ) -> Result<T> {
-        let turn = tokio::time::timeout(PASSWORD_WAIT, turns.clone().acquire_owned()).await;
-        let turn = turn.ok().and_then(Result::ok).ok_or_else(too_many_logins)?;
         let passwords = self.passwords.clone();
         let work = move || {
             // The turn lasts as long as the work, also if who asked for it has gone.
@@ -203,6 +210,11 @@ impl Accounts {
     pub(crate) fn note_revocation(&self) {
         self.revocations.send_modify(|count| *count += 1);
     }
+}
+
+async fn turn_of(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+    let turn = tokio::time::timeout(PASSWORD_WAIT, turns.clone().acquire_owned()).await;
+    turn.ok().and_then(std::result::Result::ok).ok_or_else(too_many_logins)
 }
 
 fn too_many_logins() -> Error {

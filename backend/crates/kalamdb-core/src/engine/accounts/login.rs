@@ -47,14 +47,18 @@ impl Engine {
     }
 
     async fn check_login(&self, user: &str, password: &str, origin: &Origin) -> Result<Login> {
-        self.accounts.throttle.begin(user, &origin.address, self.clock.now_ms())?;
+        let (throttle, address) = (&self.accounts.throttle, origin.address.as_str());
+        throttle.check(user, address, self.clock.now_ms())?;
         let account = UserId::new(user).ok().and_then(|id| self.catalog().user(&id).cloned());
         let account = account.filter(|account| account.is_active() && self.may_log_in_from(account, origin));
         let stored = account.as_ref().map(|account| account.password_hash.clone());
-        let right = self.accounts.verify(password.to_owned(), stored).await?;
+        let right = self
+            .accounts
+            .verify(password.to_owned(), stored, || throttle.begin(user, address, self.clock.now_ms()))
+            .await?;
         match account.filter(|_| right) {
             Some(account) => {
-                self.accounts.throttle.succeeded(user, &origin.address);
+                throttle.succeeded(user, address);
                 let account = self.settle_after_login(account, password, origin).await?;
                 let session = SessionId::draw(self.accounts.entropy.as_ref());
                 self.issue(&account, &session, 0)
