@@ -13,25 +13,26 @@ const ADDRESS: &str = "127.0.0.1:8080";
 /// What separates the output of blocks.
 const MARK: &str = "@@@ the end of a block @@@";
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-fn page(name: &str) -> String {
-    fs::read_to_string(root().join("docs/guides").join(name)).unwrap()
+/// A page of the repository.
+pub(crate) fn text_of(page: &str) -> String {
+    fs::read_to_string(root().join(page)).unwrap()
 }
 
 /// A block of a page.
 #[derive(Debug, PartialEq, Eq)]
-struct Block {
+pub(crate) struct Block {
     /// What stands behind its fence.
     kind: String,
     /// The line that it begins in.
     line: usize,
-    text: String,
+    pub(crate) text: String,
 }
 
-fn blocks(page: &str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for (index, line) in page.lines().enumerate() {
@@ -97,26 +98,46 @@ fn is_as(expected: &str, text: &str) -> bool {
     last.map_or(rest.is_empty(), |last| last.is_empty() || text.ends_with(last))
 }
 
+/// A shell as somebody has it who has built everything.
+pub(crate) struct Shell(Command);
+
+impl Shell {
+    pub(crate) fn new(directory: &Path, home: &Path) -> Self {
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs().display());
+        let mut shell = Command::new("bash");
+        shell.env_clear().env("PATH", path).env("HOME", home).env("LC_ALL", "C.UTF-8");
+        shell.current_dir(directory).stdin(Stdio::null());
+        Self(shell)
+    }
+
+    pub(crate) fn environment(&mut self, name: &str, value: &str) {
+        self.0.env(name, value);
+    }
+
+    /// Runs scripts one after another until one fails. Gives what each that succeeded wrote, and what all complained of.
+    pub(crate) fn run<'a>(&mut self, scripts: impl Iterator<Item = &'a str>) -> (Vec<String>, String) {
+        let mut all = "set -euo pipefail\n".to_owned();
+        for script in scripts {
+            all += &format!("{script}\necho '{MARK}'\n");
+        }
+        let output = self.0.args(["-c", &all]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let mut outputs: Vec<String> = said.split(&format!("{MARK}\n")).map(ToOwned::to_owned).collect();
+        let unfinished = outputs.pop().unwrap_or_default();
+        (outputs, unfinished + &String::from_utf8_lossy(&output.stderr))
+    }
+}
+
 /// Carries out a page in one shell, in a directory.
 fn carry_out(name: &str, directory: &Path, home: &Path, address: &str) {
-    let steps = steps(blocks(&page(name)));
+    let steps = steps(blocks(&text_of(&format!("docs/guides/{name}"))));
     let port = address.rsplit(':').next().unwrap();
     let adapt = |text: &str| text.replace(ADDRESS, address).replace("port = 8080", &format!("port = {port}"));
-    let mut script = "set -euo pipefail\n".to_owned();
-    for step in &steps {
-        script += &format!("{}\necho '{MARK}'\n", adapt(&step.script));
-    }
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs().display());
-    let mut shell = Command::new("bash");
-    shell.args(["-c", &script]).env_clear().env("PATH", path).env("HOME", home).env("LC_ALL", "C.UTF-8");
-    shell.env("KALAMDB_AUTH__ARGON2_MEMORY_KIB", "8192").current_dir(directory).stdin(Stdio::null());
-    let output = shell.output().unwrap();
-    let (said, complaints) =
-        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
-    let mark = format!("{MARK}\n");
-    let mut outputs = said.split(&mark);
-    for step in &steps {
-        let said = outputs.next().unwrap_or_default();
+    let scripts: Vec<String> = steps.iter().map(|step| adapt(&step.script)).collect();
+    let mut shell = Shell::new(directory, home);
+    shell.environment("KALAMDB_AUTH__ARGON2_MEMORY_KIB", "8192");
+    let (outputs, complaints) = shell.run(scripts.iter().map(String::as_str));
+    for (step, said) in steps.iter().zip(&outputs) {
         if let Some(expected) = &step.expected {
             let expected = adapt(expected);
             assert!(
@@ -126,7 +147,8 @@ fn carry_out(name: &str, directory: &Path, home: &Path, address: &str) {
             );
         }
     }
-    assert!(output.status.success(), "{name} ended with {}:\n{said}\n{complaints}", output.status);
+    let failed = steps.get(outputs.len()).map(|step| step.line);
+    assert_eq!(failed, None, "{name}: what stands in that line fails:\n{complaints}");
 }
 
 #[test]

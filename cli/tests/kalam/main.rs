@@ -5,6 +5,7 @@
 //! | [`commands`] | files out and in, what broke off and goes on, jobs, doctor, remembered passwords |
 //! | [`terminal`] | what is typed at the prompt, and what stands on the screen then |
 //! | [`guides`] | the pages of `docs/guides`, carried out as they are written |
+//! | [`tour`] | the tours of the README and of the page for beginners, on the real input |
 //!
 //! [`server`] starts the server and `kalam`.
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -13,3 +14,4 @@ mod commands;
 mod guides;
 mod server;
 mod terminal;
+mod tour;

@@ -39,9 +39,9 @@ impl Server {
         let mut command = Command::new(binary);
         command.env_clear().current_dir(directory.path()).stdout(Stdio::piped()).stderr(Stdio::null());
         let fast = [("AUTH__ARGON2_MEMORY_KIB", "64"), ("HOT__DURABILITY", "buffered"), ("SERVER__PORT", "0")];
+        command.env("KALAMDB_ROOT_PASSWORD", PASSWORD);
         let settings = fast.iter().chain(settings);
         command.envs(settings.map(|(name, value)| (format!("KALAMDB_{name}"), value)));
-        command.env("KALAMDB_ROOT_PASSWORD", PASSWORD);
         command.env("KALAMDB_STORAGE__DATA_DIR", directory.path().join("data"));
         let mut child = command.spawn().expect("it starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
