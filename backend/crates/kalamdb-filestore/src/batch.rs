@@ -11,6 +11,7 @@
 //! | [`footer`] | what the footer says beyond Parquet, and its validation |
 //! | [`file`](mod@file) | an open file: footer, ranges, rows by position |
 //! | [`lookup`] | positions by `_id` and by unique key |
+//! | [`recent`] | the Bloom filters that a file was asked for last |
 //! | [`key_index`] | from the hash of a key to positions |
 //! | [`physical`] | values as Parquet's Bloom filters and our keys see them |
 //! | [`bounds`] | minimum and maximum of a column for the manifest |
@@ -21,6 +22,7 @@ pub mod footer;
 pub(crate) mod key_index;
 pub(crate) mod lookup;
 pub(crate) mod physical;
+mod recent;
 pub mod writer;
 
 use std::sync::Arc;

@@ -19,6 +19,7 @@ use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use futures::{StreamExt, TryStreamExt};
 use kalamdb_commons::Result;
+use kalamdb_commons::ids::SchemaVersion;
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::system_columns::{DELETED, ID, SEQ, SystemColumns, UPDATED};
 use kalamdb_commons::types::{ColumnType, SchemaRef};
@@ -72,10 +73,15 @@ impl Pruning<'_> {
                 continue;
             }
             let Some(question) = self.question(&required) else { continue };
-            let mut open = Vec::new();
+            let (mut open, mut form) = (Vec::new(), None);
             for (at, kept) in kept.iter_mut().enumerate().filter(|(_, kept)| **kept) {
                 let batch = &self.read.view.batches()[at];
-                let Some(sought) = question.of(self.table, batch) else { continue };
+                // Neighbours are mostly of one version.
+                let version = batch.entry.schema_version;
+                if form.is_none_or(|(of, _)| of != version) {
+                    form = Some((version, question.of(self.table, version)));
+                }
+                let Some((_, Some(sought))) = form else { continue };
                 match batch.file.may_contain_by_memory(question.column, sought, self.read.io()) {
                     Some(may_hold) => *kept = may_hold,
                     None => open.push(self.ask(at, batch, question.column, sought)),
@@ -129,12 +135,12 @@ struct Question {
 }
 
 impl Question {
-    /// The values as the batch's filters know them; `None` if it is older than the column, or of a type whose values
-    /// become those of today in another way.
-    fn of(&self, table: &Table, batch: &ColdBatch) -> Option<&Sought> {
+    /// The values as the filters of batches of a schema version know them; `None` if it is older than the column, or of
+    /// a type whose values become those of today in another way.
+    fn of(&self, table: &Table, version: SchemaVersion) -> Option<&Sought> {
         let then = match self.column {
             BatchColumn::Column(id) => {
-                let columns = table.columns_at(batch.entry.schema_version)?;
+                let columns = table.columns_at(version)?;
                 columns.iter().find(|column| column.id == id)?.column_type
             }
             _ => ColumnType::BigInt,

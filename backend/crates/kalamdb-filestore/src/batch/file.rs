@@ -27,6 +27,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 
 use super::footer::BatchFooter;
+use super::recent::RecentFilters;
 use super::{BatchColumn, batch_schema};
 use crate::cache::{FileKey, Held, Part, file_key};
 use crate::failure;
@@ -42,6 +43,7 @@ pub struct BatchFile {
     pub(super) storage: Arc<Storage>,
     pub(super) path: Arc<str>,
     pub(super) key: FileKey,
+    pub(super) recent: RecentFilters,
     entry: manifest::Batch,
 }
 
@@ -83,7 +85,8 @@ impl BatchFile {
         if let Some(file) = slot.upgrade().filter(|file| file.is_of(entry)) {
             return file;
         }
-        let file = Arc::new(Self { storage: Arc::clone(storage), path, key, entry: entry.clone() });
+        let (storage, recent) = (Arc::clone(storage), RecentFilters::default());
+        let file = Arc::new(Self { storage, path, key, recent, entry: entry.clone() });
         *slot = Arc::downgrade(&file);
         file
     }

@@ -69,6 +69,11 @@ pub(crate) struct ColumnFilters {
 }
 
 impl ColumnFilters {
+    #[cfg(test)]
+    pub(super) fn none(data_type: DataType) -> Self {
+        Self { data_type, groups: Vec::new() }
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.groups.iter().map(|filter| filter.num_blocks() * 32 + 32).sum()
     }
@@ -198,13 +203,15 @@ impl BatchFile {
 
     /// The same if it can be said without reading anything.
     pub fn may_contain_by_memory(&self, column: BatchColumn, values: &Sought, counters: &IoCounters) -> Option<bool> {
-        match self.storage.caches.get(self.key, Part::Filters(column)) {
-            Some(Held::Filters(filters)) => {
-                counters.cached(true);
-                Some(filters.may_hold_any(values, counters))
-            }
-            _ => None,
-        }
+        let filters = self.recent.get(column).or_else(|| {
+            let Some(Held::Filters(filters)) = self.storage.caches.get(self.key, Part::Filters(column)) else {
+                return None;
+            };
+            self.recent.put(column, &filters);
+            Some(filters)
+        })?;
+        counters.cached(true);
+        Some(filters.may_hold_any(values, counters))
     }
 
     /// The rows of `values` whose key the file may hold, by Bloom filters alone, ascending.
