@@ -386,13 +386,14 @@ fn end(status: ExitStatus) -> End {
 
 /// The rows of a table, each key once, and each key by itself the same.
 async fn rows(client: &Client, table: &str) -> Rows {
-    let answer = client.rows(&format!("SELECT id, n FROM {table}")).await;
+    let answer = client.rows(&format!("SELECT id, n, _seq FROM {table}")).await;
     let number = |cell: &Value| cell.as_str().unwrap().parse::<u64>().unwrap();
-    let mut rows = Rows::new();
+    let mut versions: BTreeMap<u64, &Value> = BTreeMap::new();
     for row in answer.as_array().unwrap() {
-        let twice = rows.insert(number(&row[0]), number(&row[1]));
-        assert_eq!(twice, None, "the key {} is in {table} twice", row[0]);
+        let twice = versions.insert(number(&row[0]), row);
+        assert_eq!(twice, None, "the key {} is in {table} twice; the other is {row}", row[0]);
     }
+    let rows: Rows = versions.into_iter().map(|(key, row)| (key, number(&row[1]))).collect();
     let keys: BTreeSet<u64> = rows.keys().copied().chain(0..WRITERS * KEYS).collect();
     let questions: Vec<String> = keys.iter().map(|key| format!("SELECT n FROM {table} WHERE id = {key}")).collect();
     let reply = client.ask(&questions.join("; ")).await;

@@ -16,8 +16,8 @@
 //! A flush publishes a manifest and then hands the new view to [`Partition::publish`]. Views that a reader still needs
 //! (those with F <= its U < the next F) stay. Appending to the overlay and publishing a view exclude each other through
 //! the state's lock. A compaction moves rows and not the watermark: its view takes the place of one with the same F
-//! ([`Partition::replace_view`]), and a reader that has begun keeps the one that it began with
-//! ([`Partition::view_for`]).
+//! ([`Partition::replace_view`]). A reader that has begun keeps the view that it began with ([`Partition::view_for`]), also
+//! when another has come to serve its moment: the overlay keeps what the oldest view needs that anybody holds.
 //!
 //! When you change what a view is made from, look at [`lookup`], which answers from the same parts for single rows,
 //! and at `flush` and `compaction`, which make the next view.
@@ -30,8 +30,8 @@ pub(crate) mod registry;
 pub(crate) mod view;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use kalamdb_commons::ids::{CommitTime, PartitionId, Scope, TableRef};
 use kalamdb_commons::schema::Table;
@@ -101,12 +101,39 @@ struct State {
     hot: HotCount,
     /// Views by rising F; empty until the manifest is first needed.
     views: VecDeque<Arc<ColdView>>,
+    /// Every view that was made and may still be held, by a reader only perhaps: each needs the kills after its F.
+    made: Vec<Weak<ColdView>>,
     /// The batch number that a compaction is writing: it is no orphan.
     in_flight: Option<u64>,
     /// The highest reserved batch number when no file was left that the manifest does not name.
     tidy_through: Option<u64>,
     /// When it was last opened only to see whether it needs a compaction, in ns; 0 if never.
     looked_at_ns: i64,
+}
+
+impl State {
+    /// Makes a view the newest.
+    fn add(&mut self, view: Arc<ColdView>) {
+        self.made.retain(|made| made.strong_count() > 0);
+        self.made.push(Arc::downgrade(&view));
+        self.views.push_back(view);
+    }
+
+    /// Drops the views that nobody who begins from `oldest` on is given, and the kills that no view needs.
+    fn forget_old_views(&mut self, oldest: CommitTime) {
+        while self.views.get(1).is_some_and(|next| next.flushed_through() <= oldest) {
+            self.views.pop_front();
+        }
+        if self.views.is_empty() {
+            return;
+        }
+        // IMPORTANT: of all views that are held, not of those here. A reader keeps the view that it began with, also one
+        // at a moment that a newer view has come to serve, and looks for the kills only when it scans.
+        let held = self.made.iter().filter_map(Weak::upgrade);
+        if let Some(flushed) = held.map(|view| view.flushed_through()).min() {
+            self.overlay.forget_through(flushed);
+        }
+    }
 }
 
 /// A partition.
@@ -149,6 +176,7 @@ impl Partition {
                 overlay: Overlay::default(),
                 hot: HotCount::default(),
                 views: VecDeque::new(),
+                made: Vec::new(),
                 in_flight: None,
                 tidy_through: None,
                 looked_at_ns: 0,
@@ -337,7 +365,7 @@ impl Partition {
         let partition = self.clone();
         let loading = tokio::spawn(async move {
             let (view, asked) = cold.load(&partition).await?;
-            partition.state.lock().views.push_back(view);
+            partition.state.lock().add(view);
             drop(single_flight);
             Ok(asked)
         });
@@ -395,13 +423,13 @@ impl Partition {
     }
 
     /// Makes a view the newest. `oldest` is the least U that anybody reads at: older views that it does not need
-    /// are dropped, and with them the overlay's kills that only they needed.
+    /// are dropped, and the overlay's kills that no view needs which is still held.
     pub(crate) fn publish(&self, view: Arc<ColdView>, oldest: CommitTime) {
         let mut state = self.state.lock();
         let flushed = view.flushed_through();
         state.hot.oldest = (state.hot.last > flushed).then_some(CommitTime(flushed.0 + 1));
-        state.views.push_back(view);
-        forget_old_views(&mut state, oldest);
+        state.add(view);
+        state.forget_old_views(oldest);
     }
 
     /// Puts a view in the place of the newest, which has the same F: a compaction moved rows, or the manifest lists
@@ -411,8 +439,8 @@ impl Partition {
         let flushed = view.flushed_through();
         state.views.retain(|held| held.flushed_through() != flushed);
         assert!(state.views.back().is_none_or(|last| last.flushed_through() < flushed), "F never goes back");
-        state.views.push_back(view);
-        forget_old_views(&mut state, oldest);
+        state.add(view);
+        state.forget_old_views(oldest);
     }
 
     /// Everything of the partition is being removed: it is as new from here on.
@@ -425,6 +453,7 @@ impl Partition {
             overlay: Overlay::default(),
             hot: HotCount::default(),
             views: VecDeque::new(),
+            made: Vec::new(),
             in_flight: None,
             tidy_through: None,
             looked_at_ns: 0,
@@ -433,7 +462,7 @@ impl Partition {
 
     /// Drops views that nobody needs any more.
     pub(crate) fn forget_old_views(&self, oldest: CommitTime) {
-        forget_old_views(&mut self.state.lock(), oldest);
+        self.state.lock().forget_old_views(oldest);
     }
 
     /// Notes how many hot rows a flush turned into garbage, or that all of it has been removed.
@@ -478,15 +507,5 @@ fn new_record(table: &TableRef) -> PartitionRecord {
         flushed_through: CommitTime::ZERO,
         reserved_batch: 0,
         change_log_trimmed_through: CommitTime::ZERO,
-    }
-}
-
-fn forget_old_views(state: &mut State, oldest: CommitTime) {
-    while state.views.get(1).is_some_and(|next| next.flushed_through() <= oldest) {
-        state.views.pop_front();
-    }
-    if let Some(first) = state.views.front() {
-        let flushed = first.flushed_through();
-        state.overlay.forget_through(flushed);
     }
 }

@@ -10,6 +10,7 @@
 mod db;
 #[path = "../engine/equivalence.rs"]
 mod equivalence;
+mod readers;
 mod rebuilding;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
