@@ -177,21 +177,23 @@ impl ColdView {
         if through < newest.through {
             // A reader older than what was located: its kills are fewer. It is rare, so nothing is kept.
             let mut killed = vec![Arc::default(); self.batches.len()];
-            self.kill(&mut killed, &partition.kills(flushed, flushed, through), io).await?;
+            self.kill(partition, &mut killed, &partition.kills(flushed, flushed, through), io).await?;
             return Ok(killed);
         }
         let kills = partition.kills(flushed, newest.through, through);
         if !kills.is_empty() {
             let mut positions = newest.positions.clone();
-            self.kill(&mut positions, &kills, io).await?;
+            self.kill(partition, &mut positions, &kills, io).await?;
             newest.positions = positions;
         }
         newest.through = through;
         Ok(newest.positions.clone())
     }
 
+    /// Whatever a hot version replaces that was born through F was live at F, so that a batch holds it.
     async fn kill(
         &self,
+        partition: &Partition,
         positions: &mut [Arc<RoaringBitmap>],
         kills: &[super::Kill],
         io: &Arc<IoCounters>,
@@ -200,11 +202,9 @@ impl ColdView {
         rows.sort_unstable();
         rows.dedup();
         for (row, place) in rows.iter().zip(self.locate(&rows, io).await?) {
-            // A row that was born cold may have left the cold tier: compaction removes what is dead at F.
-            let Some(place) = place else {
-                tracing::debug!(%row, "a killed row is no longer in the cold tier");
-                continue;
-            };
+            let place = place.ok_or_else(|| {
+                Error::corrupt(format!("a hot version replaces row {row} of {}, which no batch holds", partition.id()))
+            })?;
             Arc::make_mut(&mut positions[place.batch]).insert(place.position);
         }
         Ok(())
@@ -215,19 +215,31 @@ impl ColdView {
 /// that something had to be read, so that a first lookup over many batches does not wait for each of them in turn.
 pub(super) struct Ahead<'a> {
     io: &'a IoCounters,
+    pace: Pace,
+}
+
+/// How many there were, and how many parts had been read by then.
+struct Pace {
     misses: u64,
     batches: usize,
 }
 
 impl<'a> Ahead<'a> {
     pub(super) fn new(io: &'a IoCounters) -> Self {
-        Self { io, misses: io.cache_misses(), batches: 0 }
+        Self { io, pace: Pace { misses: io.cache_misses(), batches: 0 } }
     }
 
-    /// For the next time.
+    /// For the next time: at least one.
     pub(super) fn batches(&mut self) -> usize {
-        let misses = self.io.cache_misses();
-        self.batches = if misses > self.misses { (self.batches * 2).min(FOOTERS_AT_ONCE) } else { 1 };
+        self.pace.next(self.io.cache_misses())
+    }
+}
+
+impl Pace {
+    fn next(&mut self, misses: u64) -> usize {
+        // The counters may be shared: others may have read something before the first batch is asked. None at all would
+        // be taken for a row that is nowhere.
+        self.batches = if misses > self.misses { (self.batches * 2).clamp(1, FOOTERS_AT_ONCE) } else { 1 };
         self.misses = misses;
         self.batches
     }
@@ -460,3 +472,6 @@ impl ColdTier {
 pub(crate) fn recorded(record: &PartitionRecord) -> Option<Recorded> {
     (record.manifest_version > 0).then(|| (record.manifest_version, record.flushed_through).into())
 }
+
+#[cfg(test)]
+mod tests;
