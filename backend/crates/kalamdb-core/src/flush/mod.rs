@@ -95,13 +95,13 @@ async fn flush_newest(engine: &Arc<Engine>, partition: &Arc<Partition>, job: &Jo
     Ok(None)
 }
 
-/// Takes up a manifest that a flush of this server published without hearing of it, because the answer of the storage
-/// was lost. Returns the newest view.
+/// Takes up a manifest that a flush or a compaction of this server published without hearing of it, because the answer of
+/// the storage was lost. Returns the newest view.
 async fn take_up(engine: &Arc<Engine>, partition: &Arc<Partition>, view: Arc<ColdView>) -> Result<Arc<ColdView>> {
     let stored = engine.cold().manifests().reload(partition.spec(), recorded(&partition.record())).await?;
     let (before, after) = (view.flushed_through(), stored.manifest.flushed_through);
     if after <= before {
-        return Ok(view);
+        return of_the_same_files(engine, partition, view, stored).await;
     }
     let garbage = stored.manifest.active().filter(|batch| batch.through > before).map(|batch| batch.row_count).sum();
     let next = engine.cold().view_of(partition, stored).await?;
@@ -109,6 +109,22 @@ async fn take_up(engine: &Arc<Engine>, partition: &Arc<Partition>, view: Arc<Col
     partition.set_garbage(garbage);
     tracing::warn!(partition = %partition.id(), "a flush whose outcome was unknown had been published");
     removal::after(engine, partition, after).await?;
+    Ok(next)
+}
+
+/// The view, or, if the manifest with the same watermark lists other files, one of those.
+async fn of_the_same_files(
+    engine: &Arc<Engine>,
+    partition: &Arc<Partition>,
+    view: Arc<ColdView>,
+    stored: Loaded,
+) -> Result<Arc<ColdView>> {
+    if stored.manifest.flushed_through != view.flushed_through() || view.is_of(&stored) {
+        return Ok(view);
+    }
+    let next = engine.cold().view_of(partition, stored).await?;
+    partition.replace_view(next.clone(), engine.committer().readers().oldest());
+    tracing::warn!(partition = %partition.id(), "a compaction whose outcome was unknown had been published");
     Ok(next)
 }
 
@@ -187,6 +203,10 @@ impl Flush<'_> {
         };
         if loaded.manifest.flushed_through != from {
             return Err(Error::internal(format!("the manifest of {} is not the one in memory", self.partition.id())));
+        }
+        if !self.view.is_of(&loaded) {
+            // The next view is this one with a batch more: it has to be of the files that the manifest lists.
+            return Err(Error::conflict(format!("the batches of {} are others than in memory", self.partition.id())));
         }
         let number = reserve_number(self.engine, self.partition, &loaded).await?;
         // IMPORTANT: nothing may become cold that a power cut could still take out of the hot tier, and no file may have

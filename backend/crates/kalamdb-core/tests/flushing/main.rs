@@ -12,6 +12,7 @@ mod db;
 mod equivalence;
 mod readers;
 mod rebuilding;
+mod unheard;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
