@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`sql`] | `/v1/api/sql` |
 //! | [`import`] | `/v1/api/import` |
+//! | [`jobs`] | `/v1/api/jobs` |
 //! | [`accounts`] | `/v1/api/auth/...` |
 //! | [`operations`] | `/health`, `/health/ready`, `/v1/api/healthcheck`, `/metrics` |
 //! | this one | `/v1/api/openapi.json`, and the answer to anything else |
 
 mod accounts;
 mod import;
+mod jobs;
 mod operations;
 mod sql;
 
@@ -58,6 +60,7 @@ endpoints! {
     get "/v1/api/openapi.json" => openapi_document;
     post "/v1/api/sql" => sql::sql;
     post "/v1/api/import" => import::import;
+    post "/v1/api/jobs" => jobs::submit;
     post "/v1/api/auth/login" => accounts::login;
     post "/v1/api/auth/refresh" => accounts::refresh;
     get "/v1/api/auth/status" => accounts::status;

@@ -42,6 +42,26 @@ pub(crate) struct SqlAnswer {
     error: Option<ErrorDetail>,
 }
 
+/// A job that is wanted.
+#[derive(ToSchema)]
+pub(crate) struct JobRequest {
+    /// The kind of job.
+    job_type: String,
+    /// Its parameters.
+    params: Option<Value>,
+    /// With the same one, the first answer is given again.
+    idempotency_key: Option<String>,
+}
+
+/// A job that was taken in.
+#[derive(ToSchema)]
+pub(crate) struct JobAnswer {
+    /// As in `system.jobs`.
+    job_id: String,
+    /// `queued`, or what has become of it by now.
+    status: String,
+}
+
 /// How a request ended.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]

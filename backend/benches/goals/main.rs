@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p kalamdb-server --bench goals` runs everything. Behind `--` may stand `quick`, which takes sizes that
 //! say nothing about speed and only show that everything runs, and names of sections: `ids`, `writes`, `cold`, `pruning`,
-//! `batches`, `partitions`, `scans`, `versions`, `masks`, `logins`, `memory`.
+//! `batches`, `partitions`, `scans`, `versions`, `masks`, `streams`, `logins`, `memory`.
 //!
 //! Rates and ratios are medians of several runs. The load comes from this process, on the same cores as the server;
 //! the column `load` says which part of the processor time of both was its. Flushes by policy and automatic
@@ -15,7 +15,7 @@
 //! | [`server`], [`client`] | the server's process, and a connection to it |
 //! | [`data`] | rows, as SQL text, CSV and Arrow |
 //! | [`figures`], [`report`] | medians and percentiles; the table |
-//! | [`writes`], [`cold`], [`pruning`], [`batches`], [`partitions`], [`scans`], [`masks`], [`logins`], [`memory`] | the sections |
+//! | [`writes`], [`cold`], [`pruning`], [`batches`], [`partitions`], [`scans`], [`masks`], [`streams`], [`logins`], [`memory`] | the sections |
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -32,6 +32,7 @@ mod pruning;
 mod report;
 mod scans;
 mod server;
+mod streams;
 mod writes;
 
 use std::error::Error;
@@ -124,7 +125,7 @@ const QUICK: Sizes = Sizes {
 /// A part of the run: its name, and what it does.
 type Section = (&'static str, fn(&Sizes, &mut Report) -> Result<()>);
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     ("ids", writes::ids),
     ("writes", writes::measure),
     ("cold", cold::measure),
@@ -134,6 +135,7 @@ const SECTIONS: [Section; 11] = [
     ("scans", scans::superseded),
     ("versions", scans::versions),
     ("masks", masks::measure),
+    ("streams", streams::measure),
     ("logins", logins::measure),
     ("memory", memory::measure),
 ];

@@ -17,6 +17,7 @@
 //! | [`fail_points`] | an end between any two durable steps |
 //! | [`backups`] | backups, restores and erasures cut short |
 //! | [`purge`] | the purge of a dropped user, cut short |
+//! | [`jobs`] | jobs submitted, stopped, killed with the server and done again |
 //! | [`compaction`] | history compacted, cut short, and by itself |
 //! | [`rebuilds`] | lost manifests made again, cut short |
 //! | [`removals`] | dropped contents and orphan files removed, cut short |
@@ -47,6 +48,7 @@ mod full_disk;
 mod impersonated;
 mod imports;
 mod isolation;
+mod jobs;
 mod kills;
 mod lives;
 mod load;

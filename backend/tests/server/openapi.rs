@@ -150,6 +150,8 @@ async fn real_answers_are_of_the_documented_shapes() {
     check("post", "/v1/api/sql", &server.user("al").await.ask("CREATE NAMESPACE n").await);
     check("post", "/v1/api/import", &server.import("app.t", "text/csv", "id\n7\n8\n").await);
     check("post", "/v1/api/import", &server.import("app.t", "text/csv", "id\nx\n").await);
+    check("post", "/v1/api/jobs", &server.post("/v1/api/jobs", &json!({"job_type": "manifest_eviction"})).await);
+    check("post", "/v1/api/jobs", &server.post("/v1/api/jobs", &json!({"job_type": "nothing"})).await);
     for path in ["/health", "/health/ready", "/v1/api/healthcheck", "/v1/api/auth/status", "/v1/api/auth/me"] {
         check("get", path, &server.get(path).await);
     }

@@ -300,16 +300,47 @@ section! {
 section! {
     /// `[jobs]`: work in the background.
     JobSettings {
-        /// Jobs running at once.
+        /// Jobs running at once, flushes aside. More finish sooner and leave less of the machine to everything else.
         parallel_max: usize = 2,
-        /// Jobs waiting; beyond it new ones get 503 at once.
+        /// Flushes running at once. They have places of their own: nothing else holds them up.
+        flush_parallel_max: usize = 2,
+        /// Jobs running on one table at once, flushes aside.
+        table_parallel_max: usize = 1,
+        /// Jobs waiting, flushes and others apart; beyond it new ones get 503 at once. One user, table or account may
+        /// fill half of it.
         queue_max: usize = 1_000,
+        /// How often a job is begun that fails for a reason that may pass: a storage or a limit, not its parameters.
+        attempts_max: u32 = 5,
+        /// How long it waits before its second attempt, in seconds; twice as long before each further one, and up to a
+        /// quarter less or more.
+        retry_seconds: u64 = 2,
+        /// The longest such wait, in seconds.
+        retry_seconds_max: u64 = 300,
+        /// By how much each of the intervals here and in other sections is shorter or longer each time, in percent, so that
+        /// what began together does not stay together.
+        jitter_percent: u64 = 10,
         /// Ended jobs that are kept in `system.jobs`.
         history_max: usize = 1_000,
+        /// How long ended jobs are kept there, in days.
+        history_days: u64 = 30,
+        /// How often jobs that ended longer ago are looked for, in seconds; 0 for never.
+        history_interval_seconds: u64 = 3_600,
         /// How often files that no manifest names are looked for and removed, in seconds.
         orphan_interval_seconds: u64 = 3_600,
         /// How often dropped users whose grace is over (`auth.dropped_user_hours`) are looked for and purged, in seconds.
         user_purge_interval_seconds: u64 = 60,
+        /// How often rows of STREAM tables that have expired are removed, in seconds. They are not seen before either; they
+        /// take memory and disk until then.
+        stream_eviction_interval_seconds: u64 = 10,
+        /// How often deleted rows whose retention (`DELETED_RETENTION_HOURS`) is over are looked for and physically removed,
+        /// in seconds; 0 for never. It rewrites the files that they are in, which costs disk traffic.
+        deleted_row_retention_interval_seconds: u64 = 86_400,
+        /// How often entries of the audit log that are older than `audit.retention_days` are removed, in seconds.
+        audit_retention_interval_seconds: u64 = 3_600,
+        /// How often kept answers and sessions whose time is over are removed, in seconds.
+        answer_retention_interval_seconds: u64 = 3_600,
+        /// How often all files are read and compared with their manifests, in seconds; 0 for never. It reads everything.
+        integrity_check_interval_seconds: u64 = 0,
     }
 }
 

@@ -163,6 +163,23 @@ pub struct ColumnFlags {
     pub unique: bool,
 }
 
+/// A job that somebody wants done.
+#[derive(Debug, Clone)]
+pub struct JobRequest {
+    /// Who is authenticated.
+    pub actor: Actor,
+    /// The kind of job.
+    pub job_type: String,
+    /// Its parameters.
+    pub params: serde_json::Value,
+    /// Under which they may ask again, and get the first answer.
+    pub idempotency_key: Option<String>,
+    /// The request.
+    pub request_id: String,
+    /// Where it came from.
+    pub address: Option<String>,
+}
+
 /// Where a request came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {

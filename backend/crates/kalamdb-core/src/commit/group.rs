@@ -208,8 +208,11 @@ impl Group {
         }
         self.note(&partition, newest.as_ref(), if gone { None } else { Some(value.len()) }, updated);
         if let Some(seen) = change.replaces {
-            let kill = Kill { row: change.row, born: seen.born, at: updated };
-            self.effects(&partition).kills.push(kill);
+            // Where nothing is cold, nothing cold is replaced.
+            if partition.has_history() {
+                let kill = Kill { row: change.row, born: seen.born, at: updated };
+                self.effects(&partition).kills.push(kill);
+            }
             self.latest.insert((partition.id().clone(), change.row), value);
         }
         self.through = updated;

@@ -68,6 +68,17 @@ fn expired(shapes: &[Shape], settings: &CompactionSettings) -> Option<Range<usiz
     })
 }
 
+/// The shortest run of the oldest batches that holds all expired deletions, of as many batches as may be merged.
+pub(crate) fn all_expired(shapes: &[Shape], settings: &CompactionSettings) -> Option<Range<usize>> {
+    let mut rows = 0u64;
+    let fits = shapes.iter().take_while(|shape| {
+        rows = rows.saturating_add(shape.rows);
+        rows <= settings.rows_max
+    });
+    let last = fits.enumerate().filter(|(_, shape)| shape.expired > 0).last();
+    last.map(|(place, _)| 0..place + 1)
+}
+
 fn is_enough(dead: u64, shapes: &[Shape], settings: &CompactionSettings) -> bool {
     let rows: u64 = shapes.iter().map(|shape| shape.rows).sum();
     dead > 0 && rows <= settings.rows_max && dead.saturating_mul(100) >= rows.saturating_mul(settings.dead_percent)

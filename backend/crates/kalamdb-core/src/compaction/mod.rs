@@ -66,6 +66,8 @@ pub(crate) enum Extent {
     Everything,
     /// What the settings say is due.
     Due,
+    /// Expired deletions, however few: the oldest batches through the last that has any.
+    Expired,
     /// These of the active batches.
     Batches(Range<usize>),
 }
@@ -369,6 +371,7 @@ async fn chosen(
     let shapes: Vec<Shape> = view.batches().iter().map(|batch| Shape::of(batch, kept_since)).collect();
     Ok(match extent {
         Extent::Due => choice::due(&shapes, &engine.settings().compaction),
+        Extent::Expired => choice::all_expired(&shapes, &engine.settings().compaction),
         Extent::Batches(run) => (run.end <= shapes.len() && !run.is_empty()).then(|| run.clone()),
         Extent::Everything => match (choice::everything(&shapes), view.batches()) {
             (None, [only]) if has_something_to_remove(engine, table, version, only, kept_since).await? => Some(0..1),

@@ -131,6 +131,11 @@ impl Engine {
     /// Removes entries that are older than `audit.retention_days`, from the old end, and leaves a sealed checkpoint.
     /// Returns how many.
     pub async fn expire_audit(&self) -> Result<u64> {
+        self.expire_audit_at(|_| Ok(())).await
+    }
+
+    /// The same; `pace` hears of entries as they go, and ends it by an error.
+    pub(crate) async fn expire_audit_at(&self, pace: impl Fn(u64) -> Result<()>) -> Result<u64> {
         let days = i64::try_from(self.settings().audit.retention_days).unwrap_or(i64::MAX);
         if days == 0 {
             return Ok(0);
@@ -149,6 +154,7 @@ impl Engine {
                 removed += 1;
                 if old.len() == CHUNK_ENTRIES {
                     self.remove_audited(last, std::mem::take(&mut old)).await?;
+                    pace(CHUNK_ENTRIES as u64)?;
                 }
             }
         }

@@ -3,12 +3,14 @@
 use kalamdb_commons::ids::NamespaceId;
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::{Backup, Restore};
-use serde_json::json;
 
 use super::Engine;
 use crate::backup::place::Place;
 use crate::backup::{restore, write};
-use crate::jobs::{JobEnd, JobHandle, JobKind};
+use crate::jobs::executors::backup::{self, BackupParams};
+use crate::jobs::executors::restore::{Restore as Restoring, RestoreParams};
+use crate::jobs::params::to_stored;
+use crate::jobs::{JobEnd, JobHandle, Submission};
 
 impl Engine {
     /// BACKUP DATABASE: starts the job; with WAIT, answers when it is done.
@@ -17,13 +19,10 @@ impl Engine {
         self.catalog().require_namespace(&namespace)?;
         // A place that is none is refused at once.
         Place::open(self, &statement.to, true)?;
-        let parameters = json!({ "namespace": namespace, "to": statement.to });
-        let (engine, to, name) = (self.weak.clone(), statement.to.clone(), namespace.clone());
-        let work = move |job: JobHandle| async move {
-            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-            engine.back_up(&name, &to, &job).await
-        };
-        let job = self.jobs.submit(JobKind::Backup, parameters, work).await?;
+        let params = BackupParams { namespace: namespace.clone(), to: statement.to.clone() };
+        let attempts_max = statement.wait.then_some(1);
+        let submission = Submission { attempts_max, ..Submission::own(backup::Backup::NAME, to_stored(&params)) };
+        let job = self.jobs.submit(submission).await?;
         if statement.wait {
             return Ok(format!("Backup of '{namespace}' completed: {}. Job ID: {job}", self.finished(&job).await?));
         }
@@ -51,13 +50,9 @@ impl Engine {
     pub(crate) async fn restore_statement(&self, statement: &Restore) -> Result<String> {
         let namespace = NamespaceId::new(&statement.namespace)?;
         Place::open(self, &statement.from, false)?;
-        let parameters = json!({ "namespace": namespace, "from": statement.from });
-        let (engine, from, name) = (self.weak.clone(), statement.from.clone(), namespace.clone());
-        let work = move |job: JobHandle| async move {
-            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-            engine.restore_from(&name, &from, &job).await
-        };
-        let job = self.jobs.submit(JobKind::Restore, parameters, work).await?;
+        let params = RestoreParams { namespace: namespace.clone(), from: statement.from.clone() };
+        let submission = Submission { attempts_max: Some(1), ..Submission::own(Restoring::NAME, to_stored(&params)) };
+        let job = self.jobs.submit(submission).await?;
         if statement.wait {
             return Ok(format!("Restore of '{namespace}' completed: {}. Job ID: {job}", self.finished(&job).await?));
         }

@@ -21,9 +21,9 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use futures::StreamExt;
-use kalamdb_commons::ids::{CommitTime, RowId};
+use kalamdb_commons::ids::{CommitTime, RowId, UserId};
 use kalamdb_commons::manifest::MANIFEST_FILE;
-use kalamdb_commons::schema::Table;
+use kalamdb_commons::schema::{Actor, Role, Table};
 use kalamdb_commons::system_columns::ID;
 use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_filestore::{BatchColumn, IoCounters, Recorded};
@@ -31,10 +31,13 @@ use kalamdb_sql::CheckTable;
 
 use super::Engine;
 use crate::access::Access;
+use crate::commit::readers::ReadPoint;
 use crate::partition::Partition;
 use crate::partition::lookup::PartitionRead;
 use crate::partition::view::{ColdBatch, ColdView, recorded};
+use crate::query::scope::Caller;
 use crate::query::{StatementScope, plan_error};
+use crate::stats::StatementStats;
 use crate::system::show::{CheckedRow, checked};
 use crate::tables::provider::{Exposure, PartitionTable};
 
@@ -54,6 +57,30 @@ impl Engine {
             rows.extend(self.check_partition(scope, &table, partition, check.repair).await?);
         }
         checked(rows)
+    }
+
+    /// The same of one partition, for a job. Returns the rows and bytes that were read, and what was found.
+    pub(crate) async fn check_integrity(
+        self: &Arc<Self>,
+        point: Arc<ReadPoint>,
+        table: &Arc<Table>,
+        partition: &Arc<Partition>,
+        repair: bool,
+    ) -> Result<(u64, u64, Vec<CheckedRow>)> {
+        let server = Actor { user: UserId::new(&self.settings().server.node_id)?, role: Role::System };
+        let stats = Arc::new(StatementStats::begin());
+        let scope = StatementScope {
+            engine: self.clone(),
+            caller: Caller::own(&server),
+            namespace: table.name.namespace.clone(),
+            point,
+            writes: None,
+            stats: stats.clone(),
+            now_ns: self.clock().now_ns(),
+        };
+        let found = self.check_partition(&scope, table, partition, repair).await?;
+        let snapshot = stats.snapshot();
+        Ok((snapshot.hot_rows_read + snapshot.cold_rows_read, snapshot.bytes_read, found))
     }
 
     async fn check_partition(
@@ -190,6 +217,7 @@ impl Engine {
             partition: partition.clone(),
             point: scope.point.clone(),
             view: view.clone(),
+            expired_through: CommitTime::ZERO,
             pending: None,
             stats: scope.stats.clone(),
         };

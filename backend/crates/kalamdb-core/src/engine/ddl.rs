@@ -289,7 +289,8 @@ impl Engine {
         for partition in self.partitions().of(table.incarnation) {
             let (view, _) = partition.view_for(&scope.point, self.cold()).await?;
             let (point, stats) = (scope.point.clone(), scope.stats.clone());
-            let read = PartitionRead { partition, point, view, pending: None, stats };
+            let expired_through = partition.expired_through(scope.now_ns);
+            let read = PartitionRead { expired_through, partition, point, view, pending: None, stats };
             let plan = self.scan_plan(scope, table, read, column)?;
             let mut batches = crate::query::stream::run(scope, &plan).await?;
             while let Some(batch) = batches.next().await {

@@ -332,6 +332,7 @@ impl Execution {
             point,
             writes: None,
             stats: stats.clone(),
+            now_ns: self.engine.clock().now_ns(),
         }
     }
 

@@ -109,6 +109,7 @@ impl Engine {
             point: self.committer().readers().enter(),
             writes: None,
             stats: Arc::new(StatementStats::begin_for(self.usage().of(&caller.subject.user))),
+            now_ns: self.clock().now_ns(),
         })
     }
 }

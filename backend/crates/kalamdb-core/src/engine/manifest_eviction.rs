@@ -3,35 +3,12 @@
 
 use std::cmp::Reverse;
 
-use kalamdb_commons::ids::JobId;
-use kalamdb_commons::{Error, Result};
-use serde_json::json;
+use kalamdb_commons::Result;
 
 use super::Engine;
-use crate::jobs::{JobEnd, JobHandle, JobKind};
 use crate::partition::Partition;
 
 impl Engine {
-    /// Queues the eviction, unless one waits that does the work of this one too.
-    pub(crate) async fn evict_manifests_by_policy(&self) {
-        if self.jobs().is_any_pending(JobKind::ManifestEviction) {
-            return;
-        }
-        if let Err(error) = self.submit_manifest_eviction().await {
-            tracing::warn!(%error, "the eviction of manifests could not be queued");
-        }
-    }
-
-    /// Queues the eviction as a job.
-    pub(crate) async fn submit_manifest_eviction(&self) -> Result<JobId> {
-        let engine = self.weak.clone();
-        let work = move |_: JobHandle| async move {
-            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-            engine.evict_manifests().await.map(JobEnd::Completed)
-        };
-        self.jobs().submit(JobKind::ManifestEviction, json!({}), work).await
-    }
-
     /// Evicts, and says what went.
     pub(crate) async fn evict_manifests(&self) -> Result<String> {
         let oldest = self.committer().readers().oldest();

@@ -28,7 +28,8 @@ use serde_json::json;
 
 use super::Engine;
 use crate::flush::removal;
-use crate::jobs::{JobEnd, JobHandle, JobKind};
+use crate::jobs::executors::manifest_rebuild::ManifestRebuild;
+use crate::jobs::{JobEnd, JobHandle, Submission};
 use crate::partition::Partition;
 use crate::partition::view::{ColdView, recorded};
 
@@ -54,15 +55,10 @@ impl Engine {
         });
     }
 
-    /// Runs the job to its end, so that no second one runs beside it.
+    /// Runs the job to its end, so that no second one runs beside it. It is tried again by whoever looks here.
     async fn mend_as_job(&self) {
-        let engine = self.weak.clone();
-        let work = move |job: JobHandle| async move {
-            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-            engine.mend_manifests(&job).await
-        };
-        let parameters = json!({ "partitions": self.cold().lost().len() });
-        let ended = match self.jobs().submit(JobKind::ManifestRebuild, parameters, work).await {
+        let submission = Submission { attempts_max: Some(1), ..Submission::own(ManifestRebuild::NAME, json!({})) };
+        let ended = match self.jobs().submit(submission).await {
             Ok(job) => self.jobs().wait(&job).await.map(drop),
             Err(error) => Err(error),
         };
@@ -71,7 +67,8 @@ impl Engine {
         }
     }
 
-    async fn mend_manifests(self: &Arc<Self>, job: &JobHandle) -> Result<JobEnd> {
+    /// Stores all manifests that are known to be lost, one after another.
+    pub(crate) async fn mend_manifests(self: &Arc<Self>, job: &JobHandle) -> Result<JobEnd> {
         let lost = self.cold().lost();
         let (mut stored, mut failures) = (0, Vec::new());
         loop {

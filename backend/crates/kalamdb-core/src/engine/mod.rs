@@ -22,21 +22,21 @@
 //! | [`import`] | rows in bulk |
 //! | [`manifest_eviction`] | partitions and manifests that are not used leave memory |
 //! | [`manifest_rebuild`] | lost manifests are stored again |
-//! | [`upkeep`] | what happens by itself: flushes by policy, orphan removal, expiry of remembered answers |
+//! | [`jobs`] | jobs that people submit; STORAGE FLUSH and COMPACT, KILL JOB |
+//! | [`upkeep`] | what happens by itself and is no job; what DROP and TRUNCATE leave |
 //! | [`checking`] | CHECK TABLE |
-//! | [`compacting`] | compaction, by statement and when it is due |
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod backups;
 pub(crate) mod checking;
-pub(crate) mod compacting;
 pub(crate) mod ddl;
 pub(crate) mod execution;
 pub(crate) mod exporting;
 mod figures;
 pub(crate) mod idempotency;
 pub(crate) mod import;
+pub(crate) mod jobs;
 pub(crate) mod manifest_eviction;
 pub(crate) mod manifest_rebuild;
 pub(crate) mod show;
@@ -74,7 +74,7 @@ use crate::commit::locks::Locks;
 use crate::commit::readers::{Published, Readers};
 use crate::commit::{CEILINGS, Committer, Shard};
 use crate::dml::constraints::Constraints;
-use crate::jobs::{JobRunner, Records};
+use crate::jobs::{JobRunner, Records, executors};
 use crate::metrics::Metrics;
 use crate::partition::entries::NodeEntries;
 use crate::partition::registry::Partitions;
@@ -197,6 +197,7 @@ impl Engine {
             tasks: Mutex::new(vec![committing]),
             weak: weak.clone(),
         });
+        engine.jobs.begin(executors::all(&engine)).await?;
         engine.begin_upkeep();
         Ok(engine)
     }
@@ -245,6 +246,10 @@ impl Engine {
     /// The component that makes system columns.
     pub fn system_columns(&self) -> &Arc<SystemColumns> {
         &self.system
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.weak.clone()
     }
 
     pub(crate) fn committer(&self) -> &Arc<Committer> {

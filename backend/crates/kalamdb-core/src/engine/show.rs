@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use kalamdb_commons::ids::{CommitTime, JobId, Scope, TableRef};
+use kalamdb_commons::ids::{CommitTime, Scope, TableRef};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::{CachedManifest, Found};
@@ -47,12 +47,6 @@ impl Engine {
     pub(crate) fn describe(&self, scope: &StatementScope, table: &TableName) -> Result<RecordBatch> {
         let view = SystemView::new(scope.catalog().clone(), scope.subject().clone(), self.settings().clone());
         describe(&view, &table.resolve(scope.namespace.as_str())?)
-    }
-
-    /// Ends a job.
-    pub(crate) async fn kill_job(&self, job: &str) -> Result<String> {
-        let status = self.jobs().cancel(&JobId::new(job)?).await?;
-        Ok(format!("Job '{job}' was {} and has been told to stop", status.as_str()))
     }
 
     async fn view(&self, scope: &StatementScope, needs: Needs, only: Option<&TableRef>) -> Result<SystemView> {

@@ -1,36 +1,32 @@
-//! What the engine does by itself: flushes by policy and at memory limits, compaction, removal of dropped contents, of
-//! orphan files and of old answers. Each is a job that shows in `system.jobs`, and can be asked for by statement where a
-//! statement exists.
+//! What the engine does by itself and is no job, because it is over in a moment or goes along with something else: it
+//! looks at the clock for the jobs, measures what users store, deletes replaced files that nobody reads any more, removes
+//! what a crash left of a flush. And what comes before the removal of dropped contents is a job: waiting for their
+//! readers.
 
-use std::cmp::Reverse;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalamdb_commons::ids::{CommitTime, Incarnation, JobId, NamespaceId};
-use kalamdb_commons::schema::Table;
-use kalamdb_commons::{Error, Result};
+use kalamdb_commons::Result;
+use kalamdb_commons::ids::{CommitTime, Incarnation};
 use kalamdb_filestore::{PartitionSpec, Removal};
-use kalamdb_sql::{Chore, Flush, StorageTarget, Tidy};
 use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
-use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
 use super::Engine;
-use crate::access::Access;
 use crate::catalog::{CatalogEdit, Dropped};
 use crate::commit::{Refusal, SchemaChange};
 use crate::compaction::retired;
-use crate::flush::{flush_partition, removal};
-use crate::jobs::{JobEnd, JobHandle, JobKind, JobStatus};
-use crate::partition::view::recorded;
+use crate::flush::removal;
+use crate::jobs::executors::content_removal::{ContentRemoval, ContentRemovalParams};
+use crate::jobs::params::to_stored;
+use crate::jobs::{JobHandle, Submission};
 use crate::partition::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
-use crate::query::StatementScope;
 
-/// How many partitions one job looks through for orphan files.
-const ORPHAN_PARTITIONS_MAX: usize = 1_000;
 /// Keys of a dropped life that are removed in one commit.
 const CHUNK_KEYS: usize = 5_000;
+/// How often the clock is looked at for jobs that are due.
+const JOBS_TICK: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Runs something until the engine stops.
@@ -57,42 +53,16 @@ impl Engine {
         for life in self.catalog().dropped().map(|life| (**life).clone()).collect::<Vec<_>>() {
             self.remove_contents(life);
         }
-        self.periodically(self.settings.flush.check_interval_seconds, |engine| async move {
-            engine.flush_by_policy().await;
+        self.periodically(JOBS_TICK, |engine| async move { engine.jobs.tick().await });
+        self.periodically(seconds(self.settings.flush.check_interval_seconds), |engine| async move {
             if let Err(error) = engine.measure_storage().await {
                 tracing::warn!(%error, "what users store could not be measured");
             }
         });
-        self.periodically(self.settings.compaction.check_interval_seconds, |engine| async move {
-            engine.compact_by_policy().await;
+        self.periodically(seconds(self.settings.compaction.check_interval_seconds), |engine| async move {
+            engine.remove_all_retired().await;
         });
-        self.periodically(self.settings.jobs.orphan_interval_seconds, |engine| async move {
-            if let Err(error) = engine.submit_orphan_removal(ORPHAN_PARTITIONS_MAX).await {
-                tracing::warn!(%error, "the removal of orphan files could not be queued");
-            }
-        });
-        self.periodically(self.settings.manifest_cache.eviction_interval_seconds, |engine| async move {
-            engine.evict_manifests_by_policy().await;
-        });
-        self.periodically(self.settings.jobs.user_purge_interval_seconds, |engine| async move {
-            if let Err(error) = engine.purge_dropped_users().await {
-                tracing::warn!(%error, "the purge of dropped users could not be queued");
-            }
-        });
-        self.periodically(3_600, |engine| async move {
-            if let Err(error) = engine.forget_old_answers().await {
-                tracing::warn!(%error, "old answers could not be forgotten");
-            }
-            if let Err(error) = engine.forget_old_sessions().await {
-                tracing::warn!(%error, "old sessions could not be forgotten");
-            }
-        });
-        self.periodically(60, |engine| async move { engine.bring_audit_up().await });
-        self.periodically(3_600, |engine| async move {
-            if let Err(error) = engine.expire_audit().await {
-                tracing::warn!(%error, "old entries of the audit log could not be removed");
-            }
-        });
+        self.periodically(seconds(60), |engine| async move { engine.bring_audit_up().await });
         self.begin_mending();
         let engine = Arc::downgrade(self);
         self.in_background(async move {
@@ -103,13 +73,13 @@ impl Engine {
         });
     }
 
-    fn periodically<F>(self: &Arc<Self>, seconds: u64, work: impl Fn(Arc<Self>) -> F + Send + 'static)
+    fn periodically<F>(self: &Arc<Self>, every: Duration, work: impl Fn(Arc<Self>) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let engine = Arc::downgrade(self);
         self.in_background(async move {
-            let mut ticks = tokio::time::interval(Duration::from_secs(seconds.max(1)));
+            let mut ticks = tokio::time::interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             // The first tick is immediate: nothing is due at the start.
             ticks.tick().await;
@@ -119,119 +89,6 @@ impl Engine {
                 work(engine).await;
             }
         });
-    }
-
-    /// STORAGE FLUSH: starts a job per table, or says that there is nothing to do; with WAIT, answers when done.
-    pub(crate) async fn flush_statement(&self, scope: &StatementScope, flush: &Flush) -> Result<String> {
-        if let StorageTarget::Table(name) = &flush.target {
-            let table = scope.table(name, Access::Write)?;
-            let Some(job) = self.submit_flush(&table, "statement").await? else {
-                return Ok(format!("Storage flush skipped: no pending writes for table '{}'", table.name));
-            };
-            if flush.wait {
-                let message = self.finished(&job).await?;
-                return Ok(format!("Storage flush completed for table '{}': {message}. Job ID: {job}", table.name));
-            }
-            return Ok(format!("Storage flush started for table '{}'. Job ID: {job}", table.name));
-        }
-        let mut jobs = Vec::new();
-        for table in tables_meant(scope, &flush.target)? {
-            jobs.extend(self.submit_flush(&table, "statement").await?);
-        }
-        if jobs.is_empty() {
-            return Ok("Storage flush skipped: no pending writes for any table".to_owned());
-        }
-        let ids = jobs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        if flush.wait {
-            for job in &jobs {
-                self.finished(job).await?;
-            }
-            return Ok(format!("Storage flush completed for {} table(s). Job IDs: [{ids}]", jobs.len()));
-        }
-        Ok(format!("Storage flush started for {} table(s). Job IDs: [{ids}]", jobs.len()))
-    }
-
-    /// Waits for a job and returns its message.
-    pub(super) async fn finished(&self, job: &JobId) -> Result<String> {
-        let record = self.jobs.wait(job).await?;
-        match record.status {
-            JobStatus::Completed | JobStatus::Skipped => Ok(record.message),
-            _ => Err(Error::execution(format!("job {job} {}: {}", record.status.as_str(), record.message))),
-        }
-    }
-
-    /// Queues the flush of a table's partitions that have something to flush.
-    async fn submit_flush(&self, table: &Arc<Table>, reason: &str) -> Result<Option<JobId>> {
-        if !table.kind.has_history() {
-            return Ok(None);
-        }
-        let pending = self.partitions.of(table.incarnation).into_iter().filter(is_flushable).collect();
-        self.submit_flush_of(table, pending, reason).await
-    }
-
-    async fn submit_flush_of(
-        &self,
-        table: &Arc<Table>,
-        partitions: Vec<Arc<Partition>>,
-        reason: &str,
-    ) -> Result<Option<JobId>> {
-        if partitions.is_empty() {
-            return Ok(None);
-        }
-        let parameters = json!({
-            "namespace": table.name.namespace, "table": table.name.table, "partitions": partitions.len(), "reason": reason,
-        });
-        let engine = self.weak.clone();
-        let work = move |job: JobHandle| async move {
-            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-            let (mut rows, mut bytes, mut count) = (0, 0, 0);
-            for partition in partitions {
-                job.check()?;
-                if let Some(flushed) = flush_partition(&engine, &partition, &job).await? {
-                    rows += flushed.rows;
-                    bytes += flushed.bytes;
-                    count += 1;
-                }
-            }
-            if count == 0 {
-                return Ok(JobEnd::Skipped("no pending writes".to_owned()));
-            }
-            Ok(JobEnd::Completed(format!("{rows} rows in {count} partition(s), {bytes} bytes")))
-        };
-        self.jobs.submit(JobKind::Flush, parameters, work).await.map(Some)
-    }
-
-    /// Flushes the partitions whose policy says so, and the largest ones when the hot tier is large.
-    async fn flush_by_policy(&self) {
-        let catalog = self.catalog();
-        let mut over = self.hot_bytes().saturating_sub(self.settings.hot.flush_at_mib << 20);
-        let reason = if over > 0 { "memory" } else { "policy" };
-        for table in catalog.tables().filter(|table| table.kind.has_history()) {
-            let mut due = Vec::new();
-            let mut partitions = self.partitions.of(table.incarnation);
-            partitions.retain(is_flushable);
-            partitions.sort_by_key(|partition| Reverse(partition.hot().bytes));
-            for partition in partitions {
-                if over > 0 || self.is_due(table, &partition) {
-                    over = over.saturating_sub(partition.hot().bytes);
-                    due.push(partition);
-                }
-            }
-            if let Err(error) = self.submit_flush_of(table, due, reason).await {
-                tracing::warn!(%error, table = %table.name, "a flush could not be queued");
-            }
-        }
-    }
-
-    fn is_due(&self, table: &Table, partition: &Partition) -> bool {
-        let hot = partition.hot();
-        let policy = &table.options.flush;
-        let own = policy.rows.is_some() || policy.interval_seconds.is_some();
-        let rows = policy.rows.or_else(|| (!own).then_some(self.settings.flush.rows));
-        let seconds = policy.interval_seconds.or_else(|| (!own).then_some(self.settings.flush.interval_seconds));
-        let age_ns = hot.oldest.map_or(0, |oldest| self.clock.now_ns().saturating_sub(oldest.0));
-        rows.is_some_and(|rows| hot.rows.saturating_sub(hot.garbage) >= rows)
-            || seconds.is_some_and(|seconds| age_ns / 1_000_000_000 >= i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
     /// Hot rows that a flush, and files that a compaction made garbage before a crash. Only who has hot rows can have such
@@ -247,6 +104,20 @@ impl Engine {
         }
     }
 
+    /// Deletes the files that compactions replaced and nobody reads any more.
+    async fn remove_all_retired(self: &Arc<Self>) {
+        for partition in self.partitions.all() {
+            if !partition.newest_view().is_some_and(|view| retired::is_pending(&view)) {
+                continue;
+            }
+            // Whoever maintains the partition may take long, and the next check comes soon.
+            let Some(_maintenance) = partition.try_maintain() else { continue };
+            if let Err(error) = retired::remove(self, &partition).await {
+                tracing::warn!(%error, partition = %partition.id(), "replaced batch files could not be deleted");
+            }
+        }
+    }
+
     async fn remove_garbage_of(self: &Arc<Self>, partition: &Arc<Partition>) -> Result<()> {
         let view = partition.view_at(CommitTime::MAX, &self.cold).await?;
         let behind = partition.record().flushed_through < view.flushed_through();
@@ -256,61 +127,6 @@ impl Engine {
         drop(view);
         retired::remove(self, partition).await?;
         Ok(())
-    }
-
-    /// STORAGE EVICT MANIFESTS, STORAGE REMOVE ORPHANS: starts the job that runs by itself too; with WAIT, answers when
-    /// done. Orphans are looked for everywhere.
-    pub(crate) async fn tidy_statement(&self, tidy: Tidy) -> Result<String> {
-        let (what, job) = match tidy.chore {
-            Chore::EvictManifests => ("Manifest eviction", self.submit_manifest_eviction().await?),
-            Chore::RemoveOrphans => {
-                self.partitions.all().iter().for_each(|partition| partition.set_tidy(false));
-                ("Orphan removal", self.submit_orphan_removal(usize::MAX).await?)
-            }
-        };
-        if tidy.wait {
-            return Ok(format!("{what} completed: {}. Job ID: {job}", self.finished(&job).await?));
-        }
-        Ok(format!("{what} started. Job ID: {job}"))
-    }
-
-    async fn submit_orphan_removal(&self, partitions_max: usize) -> Result<JobId> {
-        let engine = self.weak.clone();
-        let work = move |job: JobHandle| async move {
-            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-            let (files, left) = engine.remove_orphans(partitions_max, &job).await?;
-            let later = if left > 0 { format!(", {left} partition(s) left for the next time") } else { String::new() };
-            Ok(JobEnd::Completed(format!("{files} orphan file(s) removed{later}")))
-        };
-        self.jobs.submit(JobKind::OrphanRemoval, json!({}), work).await
-    }
-
-    /// Removes files that no manifest names, where one was begun since the last look: a bounded number of partitions at a
-    /// time, because each costs a listing and a manifest. Returns how many files went, and how many partitions are
-    /// left to be looked at.
-    async fn remove_orphans(&self, partitions_max: usize, job: &JobHandle) -> Result<(usize, usize)> {
-        let mut untidy = self.partitions.all();
-        untidy.retain(|partition| partition.may_have_orphans());
-        let left = untidy.len().saturating_sub(partitions_max);
-        let mut removed = 0;
-        for partition in untidy.into_iter().take(partitions_max) {
-            job.check()?;
-            // No flush of the partition runs meanwhile, so no number is in flight but a compaction's.
-            let _maintenance = partition.maintain().await;
-            let in_flight: Vec<u64> = partition.in_flight().into_iter().collect();
-            let record = partition.record();
-            if record.reserved_batch == 0 {
-                continue;
-            }
-            let manifests = self.cold.manifests();
-            let orphans = manifests.remove_orphans(partition.spec(), recorded(&record), &in_flight).await?;
-            for file in &orphans.free {
-                tracing::info!(partition = %partition.id(), file, "orphan file removed");
-            }
-            removed += orphans.free.len();
-            partition.set_tidy(orphans.kept.is_empty() && in_flight.is_empty());
-        }
-        Ok((removed, left))
     }
 
     /// Queues the removal of what a DROP or TRUNCATE left behind. It is taken up again at the next start if it does not
@@ -336,20 +152,16 @@ impl Engine {
     }
 
     async fn submit_removal(&self, life: Dropped) {
-        let engine = self.weak.clone();
-        let table = life.table.name.clone();
-        let parameters = json!({ "table": table.to_string(), "incarnation": life.incarnation });
-        let work = move |job: JobHandle| async move {
-            let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-            let files = engine.remove_life(&life, &job).await?;
-            Ok(JobEnd::Completed(format!("contents of {} removed, {files} file(s)", life.table.name)))
-        };
-        if let Err(error) = self.jobs.submit(JobKind::ContentRemoval, parameters, work).await {
+        let params = ContentRemovalParams { table: life.table.name.to_string(), incarnation: life.incarnation.0 };
+        let submission = Submission::own(ContentRemoval::NAME, to_stored(&params));
+        if let Err(error) = self.jobs.submit_unless_pending(submission).await {
+            let table = &life.table.name;
             tracing::warn!(%error, %table, "the removal of dropped contents could not be queued; the next start does it");
         }
     }
 
-    async fn remove_life(&self, life: &Dropped, job: &JobHandle) -> Result<usize> {
+    /// Removes the contents of a life that has ended. Returns how many files went.
+    pub(crate) async fn remove_life(&self, life: &Dropped, job: &JobHandle) -> Result<usize> {
         let snapshot = self.committer.readers().newest().snapshot.clone();
         let prefix = keys::partition_records_prefix(life.incarnation);
         let end = keys::prefix_end(&prefix);
@@ -434,23 +246,6 @@ impl Engine {
     }
 }
 
-/// The tables that a statement about storage means.
-pub(super) fn tables_meant(scope: &StatementScope, target: &StorageTarget) -> Result<Vec<Arc<Table>>> {
-    let within = match target {
-        StorageTarget::Table(name) => return Ok(vec![scope.table(name, Access::Write)?]),
-        StorageTarget::Namespace(name) => Some(NamespaceId::new(name)?),
-        StorageTarget::All => None,
-    };
-    if let Some(namespace) = &within {
-        scope.catalog().require_namespace(namespace)?;
-    }
-    let wanted = |table: &&Arc<Table>| within.as_ref().is_none_or(|namespace| table.name.namespace == *namespace);
-    Ok(scope.catalog().tables().filter(wanted).cloned().collect())
-}
-
-/// Whether a partition may have something that is not history yet. While garbage waits for its removal, counting rows
-/// does not tell: one that was written over garbage is in both counts.
-fn is_flushable(partition: &Arc<Partition>) -> bool {
-    let hot = partition.hot();
-    hot.oldest.is_some() && hot.rows > 0
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.max(1))
 }

@@ -72,16 +72,17 @@ fn unique_keys(engine: &Engine, partition: &Partition) -> Vec<u32> {
     table.map_or_else(Vec::new, |table| table.keys.iter().map(|key| key.id).collect())
 }
 
+/// Removes entries at or below a moment, and says when the oldest was written that is left.
 async fn remove_below(
     engine: &Arc<Engine>,
     partition: &Arc<Partition>,
     prefix: Bytes,
     flushed: CommitTime,
-) -> Result<()> {
+) -> Result<Option<CommitTime>> {
     let point = engine.committer().readers().newest();
     let end = keys::prefix_end(&prefix);
     let is_row = prefix == keys::current_prefix(partition.keys());
-    let mut next = Some(prefix);
+    let (mut next, mut left) = (Some(prefix), None::<CommitTime>);
     while let Some(start) = next {
         let page = point.snapshot.scan(&start, &end, CHUNK_ENTRIES, SCAN_PAGE_BYTES).await?;
         let mut garbage = Vec::new();
@@ -89,6 +90,8 @@ async fn remove_below(
             let updated = if is_row { rows::header(&value)?.updated } else { UniqueEntry::decode(&value)?.updated };
             if updated <= flushed {
                 garbage.push(key);
+            } else {
+                left = Some(left.map_or(updated, |left| left.min(updated)));
             }
         }
         if !garbage.is_empty() {
@@ -97,14 +100,36 @@ async fn remove_below(
         }
         next = page.next;
     }
-    Ok(())
+    Ok(left)
+}
+
+/// Removes the rows of a STREAM partition that have expired at `now_ns`, their unique keys and old change log. Readers of
+/// earlier moments have their snapshots, and whoever would change a row that went sees that it is gone. Returns how many
+/// rows and bytes went. The caller holds the partition's maintenance.
+pub(crate) async fn expire(engine: &Arc<Engine>, partition: &Arc<Partition>, now_ns: i64) -> Result<(u64, u64)> {
+    let (before, through) = (partition.hot(), partition.expired_through(now_ns));
+    let seen = engine.committer().readers().newest().through;
+    let left = remove_below(engine, partition, keys::current_prefix(partition.keys()), through).await?;
+    for key in unique_keys(engine, partition) {
+        remove_below(engine, partition, keys::unique_prefix(partition.keys(), key), through).await?;
+    }
+    partition.expired(left, seen);
+    trim_change_log(engine, partition).await?;
+    // Others write meanwhile: it is told to people, and nothing is decided by it.
+    let after = partition.hot();
+    Ok((before.rows.saturating_sub(after.rows), before.bytes.saturating_sub(after.bytes)))
+}
+
+/// Change-log entries from before this moment have been kept for as long as they are.
+pub(crate) fn log_kept_since(engine: &Engine, now_ns: i64) -> CommitTime {
+    let kept_ns = engine.settings().hot.change_log_retention_seconds.saturating_mul(1_000_000_000);
+    CommitTime(now_ns.saturating_sub(i64::try_from(kept_ns).unwrap_or(i64::MAX)))
 }
 
 /// Removes change-log entries beyond their retention, each with the version that it replaced.
 async fn trim_change_log(engine: &Arc<Engine>, partition: &Arc<Partition>) -> Result<()> {
-    let kept_ns = engine.settings().hot.change_log_retention_seconds.saturating_mul(1_000_000_000);
-    let kept_since = engine.clock().now_ns().saturating_sub(i64::try_from(kept_ns).unwrap_or(i64::MAX));
-    let through = CommitTime(kept_since).min(engine.committer().readers().oldest());
+    let kept_since = log_kept_since(engine, engine.clock().now_ns());
+    let through = kept_since.min(engine.committer().readers().oldest());
     let mut record = partition.record();
     if through <= record.change_log_trimmed_through {
         return Ok(());

@@ -1,8 +1,11 @@
 //! What is known of a job, and how it is stored: one JSON record each, under the system keys of kind `job`.
+//!
+//! Records of every version can be read: fields that came later have a default, and a field that is not known is passed
+//! over. Rows that older versions stored lie in `tests/engine/jobs/rows` and are opened by a test.
 
 use bytes::Bytes;
 use kalamdb_commons::error::Result;
-use kalamdb_commons::ids::JobId;
+use kalamdb_commons::ids::{JobId, UserId};
 use kalamdb_store::{Snapshot, keys};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,67 +14,11 @@ use crate::catalog::records;
 
 const JOB: &str = "job";
 
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// Moves a table's hot rows into batch files.
-    Flush,
-    /// Merges neighbouring batch files.
-    Compaction,
-    /// Removes files that no manifest names.
-    OrphanRemoval,
-    /// Removes the contents that DROP or TRUNCATE ended.
-    ContentRemoval,
-    /// Removes manifests from memory and from the manifest cache.
-    ManifestEviction,
-    /// Stores manifests again that were missing, damaged or stale.
-    ManifestRebuild,
-    /// Removes a dropped user with all partitions.
-    UserPurge,
-    /// Copies a namespace to a place of backups.
-    Backup,
-    /// Brings a namespace back from there.
-    Restore,
-}
-
-impl JobKind {
-    /// As `system.jobs` writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Flush => "flush",
-            Self::Compaction => "compaction",
-            Self::OrphanRemoval => "orphan_removal",
-            Self::ContentRemoval => "content_removal",
-            Self::ManifestEviction => "manifest_eviction",
-            Self::ManifestRebuild => "manifest_rebuild",
-            Self::UserPurge => "user_purge",
-            Self::Backup => "backup",
-            Self::Restore => "restore",
-        }
-    }
-
-    /// What the ids of such jobs begin with.
-    pub fn prefix(self) -> &'static str {
-        match self {
-            Self::Flush => "FL",
-            Self::Compaction => "CO",
-            Self::OrphanRemoval => "OR",
-            Self::ContentRemoval => "CR",
-            Self::ManifestEviction => "ME",
-            Self::ManifestRebuild => "MR",
-            Self::UserPurge => "UP",
-            Self::Backup => "BA",
-            Self::Restore => "RE",
-        }
-    }
-}
-
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobStatus {
-    /// Made, and not queued yet.
+    /// Made, and not recorded yet.
     New,
     /// Waits for a place.
     Queued,
@@ -125,7 +72,7 @@ pub struct JobProgress {
 pub struct JobRecord {
     /// Its id: the kind's prefix and a ULID, so that ids of a kind sort by time.
     pub job_id: JobId,
-    /// What it does, as [`JobKind::as_str`] has it; text, so that the jobs of another build can be shown.
+    /// What it does, as its kind is called; text, so that the jobs of another build can be shown.
     pub job_type: String,
     /// Where it is.
     pub status: JobStatus,
@@ -149,6 +96,24 @@ pub struct JobRecord {
     /// Which node it ran on.
     #[serde(default)]
     pub node_id: String,
+    /// How often it has begun.
+    #[serde(default)]
+    pub attempts: u32,
+    /// How often it may begin; as `jobs.attempts_max` says if it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<u32>,
+    /// When it is tried again, ms since 1970, while it is `retrying`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at_ms: Option<i64>,
+    /// Who asked for it; absent if the server did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_by: Option<UserId>,
+    /// The key under which whoever asked for it may ask again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// Whether somebody asked for it to stop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancel_requested: bool,
 }
 
 pub(super) fn key(id: &JobId) -> Bytes {

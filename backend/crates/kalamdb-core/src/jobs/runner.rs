@@ -1,75 +1,73 @@
-//! The runner.
+//! The runner: takes jobs in, has each one run when its turn has come, and keeps what is known of it.
+//!
+//! # A job's life
+//!
+//! [`JobRunner::submit`] checks the parameters, stores the record, and the job waits (`queued`). When the [`queue`]
+//! says that it may, it begins (`running`, stored before the work starts). How the work ends decides what follows: it is
+//! done (`completed`), had nothing to do (`skipped`), was told to stop (`cancelled`), failed for a reason that may pass
+//! and has attempts left (`retrying`, and `queued` again when its time has come), or failed (`failed`). The last state
+//! is stored before anybody who waits is told.
+//!
+//! # Stopping and starting
+//!
+//! A server that stops begins no more jobs, lets those that run end, and after a while tells them to stop; what had not
+//! ended is taken up at the next start, as [`recovery`](super::recovery) says, like what a crash interrupted. A job that
+//! was told to stop by somebody is not: that is stored before the answer to KILL JOB.
+//!
+//! # Time
+//!
+//! Attempts and schedules go by the injected clock. [`JobRunner::tick`] looks at it; the engine calls that twice a second,
+//! and a test whenever it has moved its clock.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use kalamdb_commons::clock::{Clock, Entropy};
 use kalamdb_commons::error::{Error, ErrorKind, Result};
-use kalamdb_commons::ids::JobId;
+use kalamdb_commons::ids::{JobId, UserId};
 use kalamdb_commons::settings::JobSettings;
 use kalamdb_commons::unique::TimeOrdered;
 use kalamdb_store::Snapshot;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Records;
-use super::record::{self, JobKind, JobProgress, JobRecord, JobStatus};
+use super::counts::JobCounts;
+use super::handle::{JobEnd, JobHandle};
+use super::kind::{AfterCrash, Kind, Kinds, Target};
+use super::pace::{self, Timetable};
+use super::queue::{Ask, Full, Limits, Queue};
+use super::record::{self, JobProgress, JobRecord, JobStatus};
+use super::recovery::{self, Fate};
 
-/// How a job ended that did not fail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobEnd {
-    /// It did its work, and says what.
-    Completed(String),
-    /// There was nothing to do, and it says why.
-    Skipped(String),
-}
+/// The longest idempotency key, in bytes.
+const KEY_BYTES_MAX: usize = 255;
 
-/// What a job holds of itself while it runs.
+/// What somebody wants done.
 #[derive(Debug, Clone)]
-pub struct JobHandle {
-    id: JobId,
-    rows: Arc<AtomicU64>,
-    bytes: Arc<AtomicU64>,
-    cancel: CancellationToken,
+pub struct Submission {
+    /// The name of the kind.
+    pub kind: String,
+    /// Its parameters.
+    pub params: Value,
+    /// Who asks; `None` for the server.
+    pub submitted_by: Option<UserId>,
+    /// Under which they may ask again, and get the first answer.
+    pub idempotency_key: Option<String>,
+    /// How often it may begin; `None` for as often as the settings say.
+    pub attempts_max: Option<u32>,
 }
 
-impl JobHandle {
-    /// Its id.
-    pub fn id(&self) -> &JobId {
-        &self.id
-    }
-
-    /// Adds to what it has handled.
-    pub fn progress(&self, rows: u64, bytes: u64) {
-        self.rows.fetch_add(rows, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Whether it is to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
-    }
-
-    /// Fails if it is to stop: for `?` between the steps of a job.
-    pub fn check(&self) -> Result<()> {
-        if self.is_cancelled() { Err(Error::new(ErrorKind::Cancelled, "the job was cancelled")) } else { Ok(()) }
-    }
-
-    /// Returns when it is to stop.
-    pub async fn cancelled(&self) {
-        self.cancel.cancelled().await;
-    }
-
-    fn handled(&self) -> JobProgress {
-        JobProgress { rows: self.rows.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+impl Submission {
+    /// Something that the server wants done.
+    pub fn own(kind: &str, params: Value) -> Self {
+        Self { kind: kind.to_owned(), params, submitted_by: None, idempotency_key: None, attempts_max: None }
     }
 }
 
@@ -78,17 +76,18 @@ impl JobHandle {
 struct Job {
     state: watch::Sender<JobRecord>,
     handle: JobHandle,
+    /// Nothing more will be known of it before the next start.
+    left: CancellationToken,
+    /// Held by who stores its record, from looking at what it is until that is stored: an older record never comes
+    /// after a newer one.
+    storing: tokio::sync::Mutex<()>,
 }
 
 impl Job {
-    fn new(record: JobRecord) -> Self {
-        let handle = JobHandle {
-            id: record.job_id.clone(),
-            rows: Arc::new(AtomicU64::new(record.progress.rows)),
-            bytes: Arc::new(AtomicU64::new(record.progress.bytes)),
-            cancel: CancellationToken::new(),
-        };
-        Self { state: watch::Sender::new(record), handle }
+    fn new(record: JobRecord) -> Arc<Self> {
+        let handle = JobHandle::of(&record);
+        let state = watch::Sender::new(record);
+        Arc::new(Self { state, handle, left: CancellationToken::new(), storing: tokio::sync::Mutex::default() })
     }
 
     /// The record with the progress of this moment.
@@ -111,17 +110,57 @@ pub struct JobRunner(Arc<Inner>);
 struct Inner {
     records: Arc<dyn Records>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     ids: TimeOrdered,
     settings: JobSettings,
     node_id: String,
-    places: Arc<Semaphore>,
+    kinds: OnceLock<Kinds>,
+    state: Mutex<State>,
+    timetable: tokio::sync::Mutex<Timetable>,
     tasks: TaskTracker,
-    /// Oldest first, by (creation, id).
-    jobs: Mutex<BTreeMap<(i64, JobId), Arc<Job>>>,
+    stopping: CancellationToken,
+    /// Somebody ended: for who waits until nothing is to be done.
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    jobs: HashMap<JobId, Arc<Job>>,
+    queue: Queue,
+    /// Jobs that wait for their next attempt, by its time.
+    later: BTreeSet<(i64, JobId)>,
+    /// Ended jobs, the first that ended first.
+    ended: BTreeSet<(i64, JobId)>,
+    keys: HashMap<(Option<UserId>, String), JobId>,
+    counts: JobCounts,
+}
+
+impl State {
+    fn count(&mut self, kind: &str, from: Option<JobStatus>, to: JobStatus) {
+        self.counts.entry(kind.to_owned()).or_default().moved(from, to);
+    }
+
+    fn forget(&mut self, record: &JobRecord) {
+        self.jobs.remove(&record.job_id);
+        if let Some(key) = &record.idempotency_key {
+            self.keys.remove(&(record.submitted_by.clone(), key.clone()));
+        }
+    }
+}
+
+/// How an attempt ended.
+enum Next {
+    Final(JobStatus, String),
+    Again {
+        at_ms: i64,
+        message: String,
+    },
+    /// The server stops: it is taken up at the next start.
+    Left,
 }
 
 impl JobRunner {
-    /// A runner that goes on from what is stored. Jobs that were not finished are marked failed, durably.
+    /// A runner that knows what is stored. It runs nothing before [`Self::begin`].
     pub async fn start(
         snapshot: &dyn Snapshot,
         records: Arc<dyn Records>,
@@ -130,69 +169,147 @@ impl JobRunner {
         settings: &JobSettings,
         node_id: &str,
     ) -> Result<Self> {
-        let mut stored = record::load(snapshot).await?;
-        let mut interrupted = Vec::new();
-        for record in stored.iter_mut().filter(|record| !record.status.is_final()) {
-            record.status = JobStatus::Failed;
-            record.message = "interrupted by a restart".to_owned();
-            record.finished_at_ms = Some(clock.now_ms());
-            interrupted.push(record::entry(record));
+        let limits = Limits {
+            flush_parallel_max: settings.flush_parallel_max.max(1),
+            upkeep_parallel_max: settings.parallel_max.max(1),
+            table_parallel_max: settings.table_parallel_max.max(1),
+            waiting_max: settings.queue_max.max(1),
+        };
+        let mut state = State {
+            jobs: HashMap::new(),
+            queue: Queue::new(limits),
+            later: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            keys: HashMap::new(),
+            counts: JobCounts::new(),
+        };
+        for record in record::load(snapshot).await? {
+            if record.status.is_final() {
+                state.ended.insert((record.finished_at_ms.unwrap_or(record.created_at_ms), record.job_id.clone()));
+            }
+            if let Some(key) = &record.idempotency_key {
+                state.keys.insert((record.submitted_by.clone(), key.clone()), record.job_id.clone());
+            }
+            state.jobs.insert(record.job_id.clone(), Job::new(record));
         }
-        if !interrupted.is_empty() {
-            records.put(interrupted, Vec::new()).await?;
-        }
-        let jobs = stored
-            .into_iter()
-            .map(|record| ((record.created_at_ms, record.job_id.clone()), Arc::new(Job::new(record))))
-            .collect();
-        let runner = Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             records,
-            ids: TimeOrdered::new(Arc::clone(&clock), entropy),
+            ids: TimeOrdered::new(Arc::clone(&clock), Arc::clone(&entropy)),
             clock,
+            entropy,
             settings: settings.clone(),
             node_id: node_id.to_owned(),
-            places: Arc::new(Semaphore::new(settings.parallel_max.max(1))),
+            kinds: OnceLock::new(),
+            state: Mutex::new(state),
+            timetable: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
-            jobs: Mutex::new(jobs),
-        }));
-        runner.0.trim().await;
-        Ok(runner)
+            stopping: CancellationToken::new(),
+            ended: Notify::new(),
+        })))
     }
 
-    /// Queues a job and returns its id when its record is stored. `work` is called when it is the job's turn.
+    /// Takes up what the last run left, and begins to run jobs of these kinds.
     ///
-    /// Fails with [`ErrorKind::Overloaded`] if `jobs.queue_max` jobs wait already, or the server is stopping.
-    pub async fn submit<W, F>(&self, kind: JobKind, parameters: Value, work: W) -> Result<JobId>
-    where
-        W: FnOnce(JobHandle) -> F + Send + 'static,
-        F: Future<Output = Result<JobEnd>> + Send + 'static,
-    {
-        let job = self.0.admit(kind, parameters)?;
-        let stored = self.0.records.put(vec![record::entry(&job.record())], Vec::new()).await;
-        if let Err(error) = stored {
-            self.0.forget(&job);
+    /// # Errors
+    /// If what became of old jobs cannot be stored.
+    pub async fn begin(&self, kinds: Kinds) -> Result<()> {
+        let inner = &self.0;
+        inner.kinds.set(kinds).map_err(|_| Error::internal("the job runner has begun already"))?;
+        let mut left: Vec<Arc<Job>> = inner.state.lock().jobs.values().cloned().collect();
+        left.retain(|job| !job.status().is_final());
+        left.sort_by_key(|job| {
+            let record = job.state.borrow();
+            (record.created_at_ms, record.job_id.clone())
+        });
+        let mut ended = Vec::new();
+        for job in left {
+            ended.extend(inner.take_up(&job));
+        }
+        if !ended.is_empty() {
+            inner.records.put(ended, Vec::new()).await?;
+        }
+        inner.trim().await;
+        inner.dispatch();
+        Ok(())
+    }
+
+    /// All kinds of jobs.
+    pub fn kinds(&self) -> Result<&Kinds> {
+        self.0.kinds.get().ok_or_else(|| Error::overloaded("the server is starting"))
+    }
+
+    /// Takes a job in, and returns its id when its record is stored. With a key that its submitter has used, the job of
+    /// that time.
+    ///
+    /// # Errors
+    /// `InvalidParameter` as the kind says; `Overloaded` if too many wait, or the server is stopping; `Conflict` if the
+    /// key was used for something else.
+    pub async fn submit(&self, submission: Submission) -> Result<JobId> {
+        let kind = Arc::clone(self.kinds()?.require(&submission.kind)?);
+        let parameters = kind.accept(&submission.params)?;
+        let (job, is_new) = self.0.admit(kind.as_ref(), parameters, &submission)?;
+        let id = job.handle.id().clone();
+        if !is_new {
+            return self.0.recorded(&job).await.map(|()| id);
+        }
+        let mut record = job.record();
+        record.status = JobStatus::Queued;
+        if let Err(error) = self.0.records.put(vec![record::entry(&record)], Vec::new()).await {
+            self.0.state.lock().forget(&record);
+            job.left.cancel();
             return Err(error.context("the job could not be recorded"));
         }
-        let id = job.handle.id().clone();
-        let inner = Arc::clone(&self.0);
-        self.0.tasks.spawn(async move { inner.run(job, Box::new(move |handle| work(handle).boxed())).await });
+        self.0.enqueue(&job, kind.as_ref())?;
+        self.0.dispatch();
         Ok(id)
     }
 
+    /// The same, unless a job of the kind waits, runs or is to be tried again that is about the same.
+    pub async fn submit_unless_pending(&self, submission: Submission) -> Result<Option<JobId>> {
+        let target = self.kinds()?.require(&submission.kind)?.target(&submission.params)?;
+        if self.is_pending(&submission.kind, &target) {
+            return Ok(None);
+        }
+        self.submit(submission).await.map(Some)
+    }
+
     /// Waits until the job has ended.
+    ///
+    /// # Errors
+    /// Not found; `Overloaded` if the server stops before.
     pub async fn wait(&self, id: &JobId) -> Result<JobRecord> {
         let job = self.0.find(id)?;
         let mut state = job.state.subscribe();
-        let ended = state.wait_for(|record| record.status.is_final()).await;
-        let record = ended.map_err(|_| Error::internal("the job's state went away"))?.clone();
-        Ok(record)
+        tokio::select! {
+            biased;
+            ended = state.wait_for(|record| record.status.is_final()) => {
+                Ok(ended.map_err(|_| Error::internal("the job's state went away"))?.clone())
+            }
+            () = job.left.cancelled() => {
+                Err(Error::overloaded("the server is stopping; the job is taken up at the next start"))
+            }
+        }
     }
 
-    /// Asks a job to stop: one that waits ends at once, one that runs at its next step. Returns its state now.
+    /// Asks a job to stop: one that waits ends at once, one that runs at its next step. Returns its state before, when
+    /// it is stored that it is not to be taken up again.
     pub async fn cancel(&self, id: &JobId) -> Result<JobStatus> {
         let job = self.0.find(id)?;
-        job.handle.cancel.cancel();
-        Ok(job.status())
+        let (before, is_waiting) = self.0.withdraw(&job);
+        if before.is_final() {
+            return Ok(before);
+        }
+        if is_waiting {
+            self.0.finish(&job, JobStatus::Cancelled, "cancelled before it began".to_owned()).await;
+            return Ok(before);
+        }
+        job.handle.cancel();
+        let _alone = job.storing.lock().await;
+        let asked = job.record();
+        if !asked.status.is_final() {
+            self.0.records.put(vec![record::entry(&asked)], Vec::new()).await?;
+        }
+        Ok(before)
     }
 
     /// A job's record.
@@ -202,64 +319,170 @@ impl JobRunner {
 
     /// All records, oldest first, with the progress of this moment.
     pub fn records(&self) -> Vec<JobRecord> {
-        self.0.jobs.lock().values().map(|job| job.record()).collect()
+        let jobs: Vec<Arc<Job>> = self.0.state.lock().jobs.values().cloned().collect();
+        let mut records: Vec<JobRecord> = jobs.iter().map(|job| job.record()).collect();
+        records.sort_by(|a, b| (a.created_at_ms, &a.job_id).cmp(&(b.created_at_ms, &b.job_id)));
+        records
     }
 
-    /// Whether a job of the kind with these parameters waits or runs.
-    pub fn is_pending(&self, kind: JobKind, parameters: &Value) -> bool {
-        self.0.jobs.lock().values().any(|job| {
-            let record = job.state.borrow();
-            !record.status.is_final() && record.job_type == kind.as_str() && record.parameters == *parameters
-        })
+    /// How many jobs there are of each kind that has had one since the start.
+    pub fn counts(&self) -> JobCounts {
+        self.0.state.lock().counts.clone()
     }
 
-    /// Whether any job of the kind waits or runs.
-    pub fn is_any_pending(&self, kind: JobKind) -> bool {
-        self.0.jobs.lock().values().any(|job| {
-            let record = job.state.borrow();
-            !record.status.is_final() && record.job_type == kind.as_str()
-        })
+    /// Whether a job of the kind waits, runs or is to be tried again that is about exactly this.
+    pub fn is_pending(&self, kind: &str, target: &Target) -> bool {
+        let state = self.0.state.lock();
+        state.queue.has(kind, target) || self.0.is_later(&state, kind, target)
     }
 
-    /// Stops: takes no more jobs, cancels those that wait, gives those that run `grace` to end by themselves, then
-    /// asks them to stop and gives them `grace` once more. Says whether all have ended.
+    /// Looks at the clock: what is to be tried again waits for its turn, and what is due is submitted.
+    pub async fn tick(&self) {
+        let inner = &self.0;
+        if inner.stopping.is_cancelled() {
+            return;
+        }
+        inner.take_later();
+        inner.dispatch();
+        let Ok(kinds) = self.kinds() else { return };
+        let intervals = kinds.iter().map(|kind| (kind.about().name, Duration::from_secs(kind.interval_seconds())));
+        let intervals: Vec<_> = intervals.filter(|(_, interval)| !interval.is_zero()).collect();
+        let mut timetable = inner.timetable.lock().await;
+        let (now_ns, jitter) = (inner.clock.now_ns(), inner.settings.jitter_percent);
+        for name in timetable.take_due(now_ns, &intervals, jitter, inner.entropy.as_ref()) {
+            let Some(kind) = kinds.find(name) else { continue };
+            self.submit_due(kind.as_ref()).await;
+        }
+    }
+
+    /// Submits the jobs of a kind that are due now. Returns how many.
+    pub async fn submit_due(&self, kind: &dyn Kind) -> usize {
+        let name = kind.about().name;
+        let due = match kind.due().await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, kind = name, "it cannot be told what is due");
+                return 0;
+            }
+        };
+        let mut submitted = 0;
+        for params in due {
+            match self.submit_unless_pending(Submission::own(name, params)).await {
+                Ok(id) => submitted += usize::from(id.is_some()),
+                // What it was about has gone meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, kind = name, "a job could not be queued");
+                }
+            }
+        }
+        submitted
+    }
+
+    /// Waits until no job waits for its turn and none runs. Those that wait for their next attempt stay.
+    pub async fn idle(&self) {
+        loop {
+            let ended = self.0.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let is_idle = {
+                let state = self.0.state.lock();
+                state.jobs.values().all(|job| job.status().is_final() || job.status() == JobStatus::Retrying)
+            };
+            if is_idle {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Forgets jobs that ended before a moment, ms since 1970. Returns how many.
+    pub async fn forget_ended_before(&self, before_ms: i64) -> Result<u64> {
+        let old: Vec<JobId> = {
+            let state = self.0.state.lock();
+            state.ended.iter().take_while(|(at, _)| *at < before_ms).map(|(_, id)| id.clone()).collect()
+        };
+        for chunk in old.chunks(1_000) {
+            self.0.forget(chunk).await?;
+        }
+        Ok(old.len() as u64)
+    }
+
+    /// When the job that ended first of those that are kept has ended, ms since 1970.
+    pub fn oldest_ended_ms(&self) -> Option<i64> {
+        self.0.state.lock().ended.first().map(|(at, _)| *at)
+    }
+
+    /// Stops: begins no more jobs, gives those that run `grace` to end by themselves, then tells them to stop and gives
+    /// them `grace` once more. What has not ended is taken up at the next start. Says whether nothing runs any more.
     pub async fn shutdown(&self, grace: Duration) -> bool {
         let inner = &self.0;
-        inner.places.close();
+        inner.stopping.cancel();
+        let all: Vec<Arc<Job>> = inner.state.lock().jobs.values().cloned().collect();
+        let is_waiting = |job: &&Arc<Job>| matches!(job.status(), JobStatus::Queued | JobStatus::Retrying);
+        all.iter().filter(is_waiting).for_each(|job| job.left.cancel());
         inner.tasks.close();
         if tokio::time::timeout(grace, inner.tasks.wait()).await.is_ok() {
             return true;
         }
-        inner.jobs.lock().values().for_each(|job| job.handle.cancel.cancel());
-        tokio::time::timeout(grace, inner.tasks.wait()).await.is_ok()
+        all.iter().filter(|job| job.status() == JobStatus::Running).for_each(|job| job.handle.cancel());
+        let have_ended = tokio::time::timeout(grace, inner.tasks.wait()).await.is_ok();
+        all.iter().for_each(|job| job.left.cancel());
+        have_ended
     }
 }
 
-type Work = Box<dyn FnOnce(JobHandle) -> BoxFuture<'static, Result<JobEnd>> + Send>;
-
 impl Inner {
     fn find(&self, id: &JobId) -> Result<Arc<Job>> {
-        let jobs = self.jobs.lock();
-        let found = jobs.iter().find(|((_, existing), _)| existing == id).map(|(_, job)| Arc::clone(job));
+        let found = self.state.lock().jobs.get(id).cloned();
         found.ok_or_else(|| Error::not_found(format!("job '{id}' does not exist")))
     }
 
-    /// Makes a job, if there is room in the queue.
-    fn admit(&self, kind: JobKind, parameters: Value) -> Result<Arc<Job>> {
-        if self.places.is_closed() {
+    fn kind_of(&self, record: &JobRecord) -> Option<&Arc<dyn Kind>> {
+        self.kinds.get()?.find(&record.job_type)
+    }
+
+    fn is_later(&self, state: &State, kind: &str, target: &Target) -> bool {
+        state.later.iter().filter_map(|(_, id)| state.jobs.get(id)).any(|job| {
+            let record = job.state.borrow();
+            let found = self.kind_of(&record).filter(|found| found.about().name == kind);
+            found.and_then(|found| found.target(&record.parameters).ok()).is_some_and(|about| about == *target)
+        })
+    }
+
+    /// Makes a job if there is room, or finds the one that was submitted under the same key.
+    fn admit(&self, kind: &dyn Kind, parameters: Value, submission: &Submission) -> Result<(Arc<Job>, bool)> {
+        if self.stopping.is_cancelled() {
             return Err(Error::overloaded("the server is stopping and takes no more jobs"));
         }
-        let mut jobs = self.jobs.lock();
-        let waiting = jobs.values().filter(|job| job.status() == JobStatus::Queued).count();
-        if waiting >= self.settings.queue_max {
-            return Err(Error::overloaded(format!(
-                "{waiting} jobs are waiting, as many as jobs.queue_max allows; try again later"
-            )));
+        let key = submission.idempotency_key.as_ref().map(|key| checked_key(key)).transpose()?;
+        let key = key.map(|key| (submission.submitted_by.clone(), key));
+        let about = kind.about();
+        let target = kind.target(&parameters)?;
+        let mut state = self.state.lock();
+        if let Some(existing) = key.as_ref().and_then(|key| state.keys.get(key)).and_then(|id| state.jobs.get(id)) {
+            let record = existing.state.borrow();
+            if record.job_type != about.name || record.parameters != parameters {
+                return Err(Error::conflict(format!(
+                    "the idempotency key was used before for job '{}', which is another one",
+                    record.job_id
+                )));
+            }
+            drop(record);
+            return Ok((Arc::clone(existing), false));
         }
+        state.queue.room(about.lane, &share(about.name, &target, submission)).map_err(|full| match full {
+            Full::Lane(waiting) => Error::overloaded(format!(
+                "{waiting} jobs are waiting, as many as jobs.queue_max allows; try again later"
+            )),
+            Full::Share(waiting) => Error::overloaded(format!(
+                "{waiting} jobs of the same user, table or account are waiting, half of jobs.queue_max; try again later"
+            )),
+        })?;
         let record = JobRecord {
-            job_id: JobId::new(&format!("{}-{}", kind.prefix(), self.ids.ulid()))?,
-            job_type: kind.as_str().to_owned(),
-            status: JobStatus::Queued,
+            job_id: JobId::new(&format!("{}-{}", about.prefix, self.ids.ulid()))?,
+            job_type: about.name.to_owned(),
+            status: JobStatus::New,
             parameters,
             message: String::new(),
             progress: JobProgress::default(),
@@ -267,95 +490,344 @@ impl Inner {
             started_at_ms: None,
             finished_at_ms: None,
             node_id: self.node_id.clone(),
+            attempts: 0,
+            attempts_max: submission.attempts_max,
+            next_attempt_at_ms: None,
+            submitted_by: submission.submitted_by.clone(),
+            idempotency_key: key.as_ref().map(|(_, key)| key.clone()),
+            cancel_requested: false,
         };
-        let key = (record.created_at_ms, record.job_id.clone());
-        let job = Arc::new(Job::new(record));
-        jobs.insert(key, Arc::clone(&job));
-        Ok(job)
+        let job = Job::new(record);
+        if let Some(key) = key {
+            state.keys.insert(key, job.handle.id().clone());
+        }
+        state.jobs.insert(job.handle.id().clone(), Arc::clone(&job));
+        Ok((job, true))
     }
 
-    fn forget(&self, job: &Job) {
-        self.jobs.lock().retain(|(_, id), _| id != job.handle.id());
-    }
-
-    async fn run(&self, job: Arc<Job>, work: Work) {
-        let place = tokio::select! {
+    /// Waits until a job that somebody else is submitting has been recorded.
+    async fn recorded(&self, job: &Job) -> Result<()> {
+        let mut state = job.state.subscribe();
+        tokio::select! {
             biased;
-            () = job.handle.cancelled() => None,
-            place = self.places.acquire() => place.ok(),
-        };
-        let ended = match place {
-            None => Err(Error::new(ErrorKind::Cancelled, "cancelled before it began")),
-            Some(_place) => {
-                self.begin(&job).await;
-                std::panic::AssertUnwindSafe(async { work(job.handle.clone()).await })
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|_| Err(Error::internal("the job panicked; the log says where")))
+            recorded = state.wait_for(|record| record.status != JobStatus::New) => {
+                recorded.map(drop).map_err(|_| Error::internal("the job's state went away"))
             }
-        };
-        self.end(&job, ended).await;
+            () = job.left.cancelled() => Err(Error::overloaded("the job could not be recorded; try again")),
+        }
     }
 
-    async fn begin(&self, job: &Job) {
+    /// Has a job wait for its turn.
+    fn enqueue(&self, job: &Arc<Job>, kind: &dyn Kind) -> Result<()> {
+        let record = job.record();
+        let target = kind.target(&record.parameters)?;
+        let submission = Submission { submitted_by: record.submitted_by.clone(), ..Submission::own("", Value::Null) };
+        let share = share(kind.about().name, &target, &submission);
+        let mut state = self.state.lock();
+        self.change(&mut state, job, |record| record.status = JobStatus::Queued);
+        state.queue.push(Ask { id: record.job_id, about: *kind.about(), target, share });
+        Ok(())
+    }
+
+    /// Changes a job's record, and counts what its state was and is.
+    fn change(&self, state: &mut State, job: &Job, change: impl FnOnce(&mut JobRecord)) {
+        let (mut before, mut after, mut kind) = (JobStatus::New, JobStatus::New, String::new());
         job.state.send_modify(|record| {
-            record.status = JobStatus::Running;
-            record.started_at_ms = Some(self.clock.now_ms());
+            before = record.status;
+            change(record);
+            after = record.status;
+            kind.clone_from(&record.job_type);
         });
-        self.store(job).await;
+        if before != after {
+            state.count(&kind, Some(before), after);
+        }
     }
 
-    async fn end(&self, job: &Job, ended: Result<JobEnd>) {
-        let (status, message) = match ended {
-            Ok(JobEnd::Completed(message)) => (JobStatus::Completed, message),
-            Ok(JobEnd::Skipped(message)) => (JobStatus::Skipped, message),
-            Err(error) if error.kind() == ErrorKind::Cancelled => (JobStatus::Cancelled, error.message().to_owned()),
-            Err(error) => {
-                tracing::warn!(job = %job.handle.id(), error = &error as &dyn std::error::Error, "job failed");
-                (JobStatus::Failed, error.message().to_owned())
+    /// Takes up a job that the last run left. Returns what is to be stored of it.
+    fn take_up(&self, job: &Arc<Job>) -> Option<(bytes::Bytes, bytes::Bytes)> {
+        let record = job.record();
+        let kinds = self.kinds.get()?;
+        let fate = recovery::fate(&record, kinds, self.settings.attempts_max);
+        // What is counted began with this start.
+        job.state.send_modify(|record| record.status = JobStatus::New);
+        match (fate, self.kind_of(&record)) {
+            (Fate::Queued, Some(kind)) => {
+                let queued = self.enqueue(job, kind.as_ref());
+                queued.is_err().then(|| record::entry(&job.record()))
             }
-        };
-        let mut last = job.record();
-        last.status = status;
-        last.message = message;
-        last.finished_at_ms = Some(self.clock.now_ms());
-        // IMPORTANT: stored before anybody who waits is told, so that an outcome that was seen survives a crash.
-        self.store_record(&last).await;
-        job.state.send_replace(last);
-        self.trim().await;
+            (Fate::Retrying(at_ms), _) => {
+                let mut state = self.state.lock();
+                self.change(&mut state, job, |record| record.status = JobStatus::Retrying);
+                state.later.insert((at_ms, record.job_id));
+                None
+            }
+            (Fate::Ended(status, message), _) => {
+                let finished_at_ms = self.clock.now_ms();
+                let mut state = self.state.lock();
+                self.change(&mut state, job, |record| {
+                    record.status = status;
+                    record.message = message;
+                    record.finished_at_ms = Some(finished_at_ms);
+                });
+                state.ended.insert((finished_at_ms, record.job_id));
+                drop(state);
+                Some(record::entry(&job.record()))
+            }
+            (Fate::Queued, None) => None,
+        }
     }
 
-    async fn store(&self, job: &Job) {
-        self.store_record(&job.record()).await;
+    /// Has the jobs wait for their turn whose next attempt has come.
+    fn take_later(&self) {
+        let now_ms = self.clock.now_ms();
+        let due: Vec<Arc<Job>> = {
+            let mut state = self.state.lock();
+            let due: Vec<(i64, JobId)> = state.later.iter().take_while(|(at, _)| *at <= now_ms).cloned().collect();
+            for key in &due {
+                state.later.remove(key);
+            }
+            due.iter().filter_map(|(_, id)| state.jobs.get(id).cloned()).collect()
+        };
+        for job in due {
+            let record = job.record();
+            let queued = self.kind_of(&record).map(|kind| self.enqueue(&job, kind.as_ref()));
+            if let Some(Err(error)) = queued {
+                tracing::warn!(job = %record.job_id, error = &error as &dyn std::error::Error, "it cannot be tried again");
+            }
+        }
+    }
+
+    /// Begins the jobs whose turn it is.
+    fn dispatch(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        while !self.stopping.is_cancelled() {
+            let Some(id) = state.queue.begin() else { return };
+            let Some(job) = state.jobs.get(&id).cloned() else { continue };
+            let now_ms = self.clock.now_ms();
+            self.change(&mut state, &job, |record| {
+                record.status = JobStatus::Running;
+                record.started_at_ms = Some(now_ms);
+                record.next_attempt_at_ms = None;
+                record.attempts += 1;
+            });
+            let inner = Arc::clone(self);
+            self.tasks.spawn(async move { inner.run(job).await });
+        }
+    }
+
+    async fn run(self: Arc<Self>, job: Arc<Job>) {
+        self.store_now(&job).await;
+        let record = job.record();
+        let before = record.progress;
+        let ended = match self.kind_of(&record) {
+            Some(kind) => AssertUnwindSafe(kind.run(&record.parameters, &job.handle))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| Err(Error::internal("the job panicked; the log says where"))),
+            None => Err(Error::internal("a job of no kind")),
+        };
+        let after = job.handle.handled();
+        let handled = JobProgress {
+            rows: after.rows.saturating_sub(before.rows),
+            bytes: after.bytes.saturating_sub(before.bytes),
+        };
+        match self.next(&job.record(), ended) {
+            Next::Final(status, message) => self.finish_attempt(&job, status, message, handled).await,
+            Next::Again { at_ms, message } => self.put_off(&job, at_ms, message, handled).await,
+            Next::Left => self.leave(&job).await,
+        }
+        self.dispatch();
+        self.ended.notify_waiters();
+    }
+
+    fn next(&self, record: &JobRecord, ended: Result<JobEnd>) -> Next {
+        let error = match ended {
+            Ok(JobEnd::Completed(message)) => return Next::Final(JobStatus::Completed, message),
+            Ok(JobEnd::Skipped(message)) => return Next::Final(JobStatus::Skipped, message),
+            Err(error) => error,
+        };
+        let told = error.message().to_owned();
+        let is_cancelled = error.kind() == ErrorKind::Cancelled;
+        if record.cancel_requested && is_cancelled {
+            return Next::Final(JobStatus::Cancelled, told);
+        }
+        if self.stopping.is_cancelled() && (is_cancelled || pace::is_passing(&error)) {
+            let begins_again =
+                self.kind_of(record).is_some_and(|kind| kind.about().after_crash == AfterCrash::BeginAgain);
+            return match begins_again {
+                true => Next::Left,
+                false => Next::Final(JobStatus::Failed, "interrupted by the end of the server".to_owned()),
+            };
+        }
+        if is_cancelled {
+            return Next::Final(JobStatus::Cancelled, told);
+        }
+        tracing::warn!(job = %record.job_id, error = &error as &dyn std::error::Error, "job failed");
+        let attempts_max = record.attempts_max.unwrap_or(self.settings.attempts_max);
+        if record.attempts >= attempts_max || record.cancel_requested || !pace::is_passing(&error) {
+            return Next::Final(JobStatus::Failed, told);
+        }
+        let wait = pace::before_retry(record.attempts, &self.settings, self.entropy.as_ref());
+        let at_ms = self.clock.now_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        Next::Again { at_ms, message: format!("attempt {} of {attempts_max} failed: {told}", record.attempts) }
+    }
+
+    async fn finish_attempt(&self, job: &Arc<Job>, status: JobStatus, message: String, handled: JobProgress) {
+        self.release(job, handled);
+        self.finish(job, status, message).await;
+    }
+
+    fn release(&self, job: &Job, handled: JobProgress) {
+        let mut state = self.state.lock();
+        state.queue.end(job.handle.id(), handled.rows, handled.bytes);
+        let kind = job.state.borrow().job_type.clone();
+        let counts = state.counts.entry(kind).or_default();
+        counts.rows += handled.rows;
+        counts.bytes += handled.bytes;
+    }
+
+    /// Has it tried again later.
+    async fn put_off(&self, job: &Arc<Job>, at_ms: i64, message: String, handled: JobProgress) {
+        {
+            let _alone = job.storing.lock().await;
+            let mut next = job.record();
+            next.status = JobStatus::Retrying;
+            next.message.clone_from(&message);
+            next.next_attempt_at_ms = Some(at_ms);
+            self.store(&next).await;
+        }
+        self.release(job, handled);
+        let is_killed = {
+            let mut state = self.state.lock();
+            let is_killed = job.state.borrow().cancel_requested;
+            if !is_killed {
+                let progress = job.handle.handled();
+                self.change(&mut state, job, |record| {
+                    record.status = JobStatus::Retrying;
+                    record.message = message;
+                    record.next_attempt_at_ms = Some(at_ms);
+                    record.progress = progress;
+                });
+                state.later.insert((at_ms, job.handle.id().clone()));
+            }
+            is_killed
+        };
+        if is_killed {
+            self.finish(job, JobStatus::Cancelled, "the job was cancelled".to_owned()).await;
+        }
+    }
+
+    /// The server stops before it has ended: it is stored as one that waits.
+    async fn leave(&self, job: &Job) {
+        let _alone = job.storing.lock().await;
+        let mut next = job.record();
+        next.status = JobStatus::Queued;
+        next.message = "interrupted by the end of the server".to_owned();
+        // The end of the server is not the job's fault.
+        next.attempts = next.attempts.saturating_sub(1);
+        self.store(&next).await;
+        job.left.cancel();
+    }
+
+    /// Ends a job for good.
+    async fn finish(&self, job: &Arc<Job>, status: JobStatus, message: String) {
+        let finished_at_ms = self.clock.now_ms();
+        {
+            let _alone = job.storing.lock().await;
+            let mut last = job.record();
+            last.status = status;
+            last.message = message;
+            last.finished_at_ms = Some(finished_at_ms);
+            last.next_attempt_at_ms = None;
+            // IMPORTANT: stored before anybody who waits is told, so that an outcome that was seen survives a crash.
+            self.store(&last).await;
+            let mut state = self.state.lock();
+            state.ended.insert((finished_at_ms, last.job_id.clone()));
+            self.change(&mut state, job, |record| *record = last);
+        }
+        self.trim().await;
+        self.ended.notify_waiters();
+    }
+
+    /// Takes a job out of what waits, or notes that one which runs is to stop. Returns the state that it had, and
+    /// whether it waited.
+    fn withdraw(&self, job: &Job) -> (JobStatus, bool) {
+        let mut state = self.state.lock();
+        let (status, id) = (job.status(), job.handle.id());
+        let is_waiting = match status {
+            JobStatus::Queued => state.queue.withdraw(id),
+            JobStatus::Retrying => {
+                let before = state.later.len();
+                state.later.retain(|(_, other)| other != id);
+                state.later.len() < before
+            }
+            _ => false,
+        };
+        if !is_waiting && !status.is_final() {
+            job.state.send_modify(|record| record.cancel_requested = true);
+        }
+        (status, is_waiting)
+    }
+
+    async fn store_now(&self, job: &Job) {
+        let _alone = job.storing.lock().await;
+        self.store(&job.record()).await;
     }
 
     /// A record that cannot be stored does not stop the work: the job's effect is what counts, and after a restart
-    /// the older record tells that the outcome is unknown.
-    async fn store_record(&self, record: &JobRecord) {
+    /// the older record says what becomes of it.
+    async fn store(&self, record: &JobRecord) {
         if let Err(error) = self.records.put(vec![record::entry(record)], Vec::new()).await {
             tracing::warn!(job = %record.job_id, error = &error as &dyn std::error::Error, "job record not stored");
         }
     }
 
-    /// Forgets the oldest ended jobs beyond `history_max`.
+    /// Forgets the jobs that ended first, beyond `history_max`.
     async fn trim(&self) {
-        let gone: Vec<(i64, JobId)> = {
-            let mut jobs = self.jobs.lock();
-            let ended: Vec<(i64, JobId)> =
-                jobs.iter().filter(|(_, job)| job.status().is_final()).map(|(key, _)| key.clone()).collect();
-            let surplus = ended.len().saturating_sub(self.settings.history_max);
-            let gone: Vec<(i64, JobId)> = ended.into_iter().take(surplus).collect();
-            gone.iter().for_each(|key| drop(jobs.remove(key)));
-            gone
+        let surplus: Vec<JobId> = {
+            let state = self.state.lock();
+            let surplus = state.ended.len().saturating_sub(self.settings.history_max);
+            state.ended.iter().take(surplus).map(|(_, id)| id.clone()).collect()
         };
-        if gone.is_empty() {
-            return;
-        }
-        let deletes = gone.iter().map(|(_, id)| record::key(id)).collect();
-        if let Err(error) = self.records.put(Vec::new(), deletes).await {
+        if let Err(error) = self.forget(&surplus).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "old job records not removed");
         }
     }
+
+    /// Forgets ended jobs, in memory and in the store.
+    async fn forget(&self, ids: &[JobId]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.records.put(Vec::new(), ids.iter().map(record::key).collect()).await?;
+        let mut state = self.state.lock();
+        for id in ids {
+            let Some(record) = state.jobs.get(id).map(|job| job.record()) else { continue };
+            state.forget(&record);
+            state.ended.remove(&(record.finished_at_ms.unwrap_or(record.created_at_ms), record.job_id));
+        }
+        Ok(())
+    }
+}
+
+/// Whose share of the work a job is.
+fn share(kind: &str, target: &Target, submission: &Submission) -> String {
+    match (&target.user, target.one_table(), &submission.submitted_by) {
+        (Some(user), _, _) => format!("user {user}"),
+        (None, Some((namespace, table)), _) => format!("table {namespace}.{table}"),
+        (None, None, Some(by)) => format!("by {by}"),
+        (None, None, None) => format!("kind {kind}"),
+    }
+}
+
+fn checked_key(key: &str) -> Result<String> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) && !key.chars().any(char::is_control) {
+        return Ok(key.to_owned());
+    }
+    Err(Error::invalid_parameter(format!(
+        "field \"idempotency_key\" must be text of 1 to {KEY_BYTES_MAX} bytes without control characters, such as \
+         \"nightly-2027-01-15\""
+    )))
 }
 
 #[cfg(test)]

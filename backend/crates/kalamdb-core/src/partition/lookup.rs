@@ -49,6 +49,8 @@ pub(crate) struct PartitionRead {
     pub(crate) point: Arc<ReadPoint>,
     /// Its cold view.
     pub(crate) view: Arc<ColdView>,
+    /// The last commit whose rows have expired for this reader; zero if rows do not expire.
+    pub(crate) expired_through: CommitTime,
     /// The reader's own writes.
     pub(crate) pending: Option<Arc<PartitionWrites>>,
     /// Counts what is read for it.
@@ -89,10 +91,15 @@ impl PartitionRead {
         CommitTime(self.point.through().0 + 1)
     }
 
+    /// The last commit of which this reader finds nothing in the hot tier: its rows are cold, or have expired.
+    pub(crate) fn gone_through(&self) -> CommitTime {
+        self.view.flushed_through().max(self.expired_through)
+    }
+
     /// Whether the hot tier can hold a row that is not in the view. False is certain, because the committer notes a
     /// partition's last commit before it publishes it; garbage at or below F does not count.
     pub(crate) fn may_have_hot_rows(&self) -> bool {
-        self.pending.is_some() || self.partition.hot().last > self.view.flushed_through()
+        self.pending.is_some() || self.partition.hot().last > self.gone_through()
     }
 
     /// The newest version of each row. `rows` must be sorted; the answer is parallel.
@@ -107,7 +114,7 @@ impl PartitionRead {
                 continue;
             }
             match value {
-                Some(value) if rows::header(&value)?.updated > self.view.flushed_through() => {
+                Some(value) if rows::header(&value)?.updated > self.gone_through() => {
                     versions[at] = Some(Version::Hot { value });
                 }
                 _ => cold_at.push(at),
@@ -164,7 +171,7 @@ impl PartitionRead {
         for (at, value) in open.into_iter().zip(found) {
             let entry = value.map(|value| UniqueEntry::decode(&value)).transpose()?;
             match entry {
-                Some(entry) if entry.updated > self.view.flushed_through() => {
+                Some(entry) if entry.updated > self.gone_through() => {
                     // A pending change of the holder that keeps the key has said so in `holder` already.
                     holders[at] = Some(Holder { row: entry.row_id, place: None });
                 }
@@ -280,7 +287,7 @@ impl PartitionRead {
         }
         let value = self.point.snapshot().get(&keys::current(self.partition.keys(), row)).await?;
         Ok(match value {
-            Some(value) => rows::header(&value)?.updated > self.view.flushed_through(),
+            Some(value) => rows::header(&value)?.updated > self.gone_through(),
             None => false,
         })
     }

@@ -143,6 +143,8 @@ pub(crate) struct Partition {
     keys: KeySpace,
     spec: PartitionSpec,
     has_history: bool,
+    /// How long rows are seen, if they expire.
+    ttl_ns: Option<i64>,
     total: Arc<HotTotal>,
     state: Mutex<State>,
     loading: Arc<tokio::sync::Mutex<()>>,
@@ -169,6 +171,10 @@ impl Partition {
                 storage: table.options.storage.clone(),
             },
             has_history: table.kind.has_history(),
+            ttl_ns: table
+                .options
+                .ttl_seconds
+                .map(|seconds| i64::try_from(seconds.saturating_mul(1_000_000_000)).unwrap_or(i64::MAX)),
             total: total.clone(),
             state: Mutex::new(State {
                 record,
@@ -203,6 +209,17 @@ impl Partition {
     /// Whether it has a cold tier and keeps deletions; false for STREAM tables.
     pub(crate) fn has_history(&self) -> bool {
         self.has_history
+    }
+
+    /// The last commit whose rows have expired at a moment of the clock; zero if rows do not expire.
+    pub(crate) fn expired_through(&self, now_ns: i64) -> CommitTime {
+        self.ttl_ns.map_or(CommitTime::ZERO, |ttl_ns| CommitTime(now_ns.saturating_sub(ttl_ns).max(0)))
+    }
+
+    /// The expired rows have been removed. `left` is the oldest of those that are left, of all through `seen`.
+    pub(crate) fn expired(&self, left: Option<CommitTime>, seen: CommitTime) {
+        let hot = &mut self.state.lock().hot;
+        hot.oldest = left.or_else(|| (hot.last > seen).then_some(CommitTime(seen.0 + 1)));
     }
 
     /// The right to make the next view and to change the record.
@@ -318,7 +335,7 @@ impl Partition {
                 } else {
                     hot.oldest = Some(hot.oldest.map_or(header.updated, |oldest| oldest.min(header.updated)));
                 }
-                if header.born < header.updated {
+                if self.has_history && header.born < header.updated {
                     kills.push(Kill { row: keys::row_id_of(key)?, born: header.born, at: header.updated });
                 }
             }

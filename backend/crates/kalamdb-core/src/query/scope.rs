@@ -61,6 +61,8 @@ pub(crate) struct StatementScope {
     /// What the transaction has written so far.
     pub(crate) writes: Option<Arc<WriteSet>>,
     pub(crate) stats: Arc<StatementStats>,
+    /// The clock when it began: what has expired then is not seen, what has not is, however long it takes.
+    pub(crate) now_ns: i64,
 }
 
 impl StatementScope {
@@ -141,6 +143,7 @@ impl StatementScope {
             partition: partition.clone(),
             point: self.point.clone(),
             view,
+            expired_through: partition.expired_through(self.now_ns),
             pending,
             stats: self.stats.clone(),
         })

@@ -87,6 +87,10 @@ pub(super) const JOBS: Columns = &[
     ("started_at", Timestamp),
     ("finished_at", Timestamp),
     ("node_id", Text),
+    ("attempts", BigInt),
+    ("next_attempt_at", Timestamp),
+    ("submitted_by", Text),
+    ("idempotency_key", Text),
 ];
 
 pub(super) fn jobs(view: &SystemView) -> Result<Vec<Row>> {
@@ -103,6 +107,10 @@ pub(super) fn jobs(view: &SystemView) -> Result<Vec<Row>> {
             job.started_at_ms.map_or(Cell::Null, Cell::Time),
             job.finished_at_ms.map_or(Cell::Null, Cell::Time),
             job.node_id.as_str().into(),
+            i64::from(job.attempts).into(),
+            job.next_attempt_at_ms.map_or(Cell::Null, Cell::Time),
+            job.submitted_by.as_ref().map(|user| user.as_str()).into(),
+            job.idempotency_key.as_deref().into(),
         ]
     });
     Ok(rows.collect())

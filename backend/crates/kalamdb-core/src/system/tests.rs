@@ -227,6 +227,12 @@ fn jobs_show_progress_and_parameters() {
         started_at_ms: Some(2_000),
         finished_at_ms: None,
         node_id: "node-1".into(),
+        attempts: 2,
+        attempts_max: None,
+        next_attempt_at_ms: None,
+        submitted_by: Some(UserId::new("adm").unwrap()),
+        idempotency_key: None,
+        cancel_requested: false,
     });
     assert_eq!(
         rows(&view, "system.jobs")[0],
@@ -240,7 +246,11 @@ fn jobs_show_progress_and_parameters() {
             "1970-01-01T00:00:01",
             "1970-01-01T00:00:02",
             "NULL",
-            "node-1"
+            "node-1",
+            "2",
+            "NULL",
+            "adm",
+            "NULL"
         ]
     );
 }

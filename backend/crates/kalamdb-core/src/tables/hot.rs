@@ -70,10 +70,10 @@ impl HotScan {
         let end = keys::prefix_end(&self.start());
         let page = self.read.point.snapshot().scan(&start, &end, SCAN_PAGE_ENTRIES, SCAN_PAGE_BYTES).await?;
         let mut decoder = RowDecoder::new(&self.table, self.projection.clone(), &self.missing, page.entries.len())?;
-        let flushed = self.read.view.flushed_through();
+        let gone = self.read.gone_through();
         for (key, value) in &page.entries {
             let header = rows::header(value)?;
-            if header.updated <= flushed || (header.deleted && !self.with_deleted) {
+            if header.updated <= gone || (header.deleted && !self.with_deleted) {
                 continue;
             }
             let row = keys::row_id_of(key)?;

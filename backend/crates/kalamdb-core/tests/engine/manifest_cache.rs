@@ -13,6 +13,8 @@ use crate::db::Db;
 
 const KEY: &[u8] = b"app:t:shared";
 const TTL_NS: i64 = 3_600_000_000_000;
+/// How far time goes on between two looks.
+const STEP_NS: i64 = 20_000_000;
 const DEADLINE: Duration = Duration::from_secs(60);
 const ALL: &str = "SELECT id, n FROM t ORDER BY id";
 
@@ -80,6 +82,7 @@ async fn jobs(db: &Db) -> i64 {
 async fn becomes(db: &Db, sql: &str, wanted: &[&str]) {
     let is_so = async {
         while db.lines(sql).await != wanted {
+            db.clock.step(STEP_NS);
             tokio::task::yield_now().await;
         }
     };
@@ -90,6 +93,7 @@ async fn becomes(db: &Db, sql: &str, wanted: &[&str]) {
 async fn evicted(db: &Db, times: i64) {
     let are = async {
         while jobs(db).await < times {
+            db.clock.step(STEP_NS);
             tokio::task::yield_now().await;
         }
     };

@@ -16,12 +16,12 @@ use kalamdb_commons::ids::{Incarnation, Scope, UserId};
 use kalamdb_commons::schema::{Actor, Table, TableKind};
 use kalamdb_commons::{Error, Result};
 use kalamdb_store::keys::{self, PartitionRecord};
-use serde_json::json;
 
 use crate::audit::Entry;
 use crate::catalog::{Catalog, Draft, User};
 use crate::engine::Engine;
-use crate::jobs::{JobEnd, JobHandle, JobKind};
+use crate::jobs::JobHandle;
+use crate::jobs::executors::user_purge::UserPurge;
 
 impl Engine {
     /// Queues the purge of each dropped user whose grace is over, unless it is queued already. Returns how many were.
@@ -29,26 +29,16 @@ impl Engine {
     /// # Errors
     /// If the job cannot be queued.
     pub async fn purge_dropped_users(&self) -> Result<usize> {
+        let kind = self.jobs.kinds()?.require(UserPurge::NAME)?;
+        Ok(self.jobs.submit_due(kind.as_ref()).await)
+    }
+
+    /// The dropped users whose grace is over.
+    pub(crate) fn users_to_purge(&self) -> Vec<UserId> {
         let due_since_ms = self.purge_due_since_ms();
         let is_due =
             |user: &&Arc<User>| user.deleted_at_ms.is_some_and(|deleted_ms| deleted_ms <= due_since_ms || user.erase);
-        let due: Vec<UserId> = self.catalog().users().filter(is_due).map(|user| user.id.clone()).collect();
-        let mut queued = 0;
-        for user in due {
-            let parameters = json!({ "user_id": user });
-            if self.jobs.is_pending(JobKind::UserPurge, &parameters) {
-                continue;
-            }
-            let engine = self.weak.clone();
-            let work = move |job: JobHandle| async move {
-                let engine = engine.upgrade().ok_or_else(|| Error::overloaded("the server is shutting down"))?;
-                let (partitions, files) = engine.purge(&user, &job).await?;
-                Ok(JobEnd::Completed(format!("user '{user}' purged: {partitions} partition(s), {files} file(s)")))
-            };
-            self.jobs.submit(JobKind::UserPurge, parameters, work).await?;
-            queued += 1;
-        }
-        Ok(queued)
+        self.catalog().users().filter(is_due).map(|user| user.id.clone()).collect()
     }
 
     /// Who was dropped at or before this is due.
@@ -60,7 +50,7 @@ impl Engine {
     }
 
     /// Removes everything of a dropped user. Returns how many partitions and files.
-    async fn purge(&self, user: &UserId, job: &JobHandle) -> Result<(usize, usize)> {
+    pub(crate) async fn purge(&self, user: &UserId, job: &JobHandle) -> Result<(usize, usize)> {
         let Some(successor) = self.begin_purge(user, job).await? else { return Ok((0, 0)) };
         fail::fail_point!("purge::after_begin");
         let (mut partitions, mut files) = (0, 0);
