@@ -1,5 +1,8 @@
 //! `POST /v1/api/jobs`, `KILL JOB`, and jobs that are killed with the server at some moment and done after the restart.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use crate::fail_points::assert_becomes_clean;
@@ -63,7 +66,7 @@ async fn what_is_wrong_with_a_job_is_told_so_that_a_person_can_act_on_it() {
     for (body, told) in [
         (json!({}), r#"field "job_type" is missing; the body must be {"job_type": "flush""#),
         (json!({"job_type": 7}), r#"field "job_type" must be text"#),
-        (json!({"job_type": "flsh"}), r#"There are: answer_retention, audit_retention, compaction"#),
+        (json!({"job_type": "flsh"}), r#"There are: answer_retention, audit_retention, backup"#),
         (json!({"job_type": "flush", "params": []}), "params must be an object; found []"),
         (
             json!({"job_type": "flush", "params": {"namespace": "app", "table": 5}}),
@@ -123,31 +126,48 @@ const SETTINGS: &[(&str, &str)] = &[
     ("LIMITS__STATEMENT_TIMEOUT_SECONDS", "10"),
     ("LIMITS__SNAPSHOT_AGE_MAX_SECONDS", "10"),
     ("JOBS__USER_PURGE_INTERVAL_SECONDS", "3600"),
+    ("JOBS__STREAM_EVICTION_INTERVAL_SECONDS", "3600"),
 ];
 
-/// The kinds, each with its parameters.
-fn jobs() -> Vec<(&'static str, Value)> {
+/// The kinds that are submitted, each with its parameters in one round.
+fn jobs(home: &Home, round: u64) -> Vec<(&'static str, Value)> {
     let t = json!({"namespace": "app", "table": "t"});
+    let place = home.root().join("backups");
     vec![
         ("flush", json!({})),
         ("compaction", t.clone()),
         ("deleted_row_retention", t.clone()),
         ("orphan_files", t.clone()),
         ("integrity_check", json!({"repair": true})),
+        ("manifest_rebuild", json!({})),
         ("manifest_eviction", json!({})),
+        ("stream_eviction", json!({"namespace": "app"})),
         ("answer_retention", json!({})),
         ("audit_retention", json!({})),
+        ("backup", json!({"namespace": "app", "to": place})),
+        ("restore", json!({"namespace": format!("copy{round}"), "from": place})),
         ("job_history", json!({"days": 0})),
         ("user_purge", json!({"user_id": "gone"})),
     ]
 }
 
-/// Rows of three users in several batches and hot, some changed and deleted; one of the users was dropped.
+/// The kinds that people may submit, as a refusal tells them.
+async fn submittable(server: &Server) -> BTreeSet<String> {
+    let reply = post(server, json!({"job_type": "nonsense"})).await;
+    let (_, kinds) = reply.refused(400, "INVALID_PARAMETER").split_once("There are: ").unwrap();
+    kinds.split(", ").map(ToOwned::to_owned).collect()
+}
+
+/// Rows of three users in several batches and hot, some changed and deleted, and of two streams, one of which has
+/// expired; one of the users was dropped.
 async fn prepare(server: &Server, round: u64) {
     if round == 0 {
         server.sql("CREATE NAMESPACE app").await;
         server
             .sql("CREATE USER TABLE app.t (id BIGINT PRIMARY KEY, n BIGINT) WITH (DELETED_RETENTION_HOURS = 0)")
+            .await;
+        server
+            .sql("CREATE STREAM TABLE app.brief (n BIGINT) TTL 1; CREATE STREAM TABLE app.long (n BIGINT) TTL 100000")
             .await;
         server.sql("CREATE USER 'al' WITH PASSWORD 'a password'; CREATE USER 'bo' WITH PASSWORD 'a password'").await;
     }
@@ -159,16 +179,70 @@ async fn prepare(server: &Server, round: u64) {
             server.sql(&format!("INSERT INTO app.t AS USER '{user}' VALUES {values}")).await;
             server.sql(&format!("UPDATE app.t AS USER '{user}' SET n = n + 1 WHERE id % 7 = {part}")).await;
             server.sql(&format!("DELETE FROM app.t AS USER '{user}' WHERE id % 11 = {part}")).await;
+            for stream in ["brief", "long"] {
+                server.sql(&format!("INSERT INTO app.{stream} AS USER '{user}' VALUES ({part}), ({round})")).await;
+            }
         }
         if part < 2 {
             server.flush("app.t").await;
         }
     }
+    server.sql("CREATE SHARED TABLE app.dropped (id BIGINT); INSERT INTO app.dropped VALUES (1), (2)").await;
+    server.flush("app.dropped").await;
     server.sql("DROP USER 'gone'").await;
+    while server.rows("SELECT count(*) FROM ALL USERS OF app.brief").await != json!([["0"]]) {}
 }
 
-async fn answers(server: &Server) -> Value {
-    server.rows("SELECT _user, id, n FROM ALL USERS OF app.t WHERE _user <> 'gone' ORDER BY 1, 2").await
+/// All that somebody can see of a namespace, but of whom is to be purged.
+async fn answers(server: &Server, namespace: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    for (table, columns) in [("t", "id, n"), ("brief", "n"), ("long", "n")] {
+        let from = format!("ALL USERS OF {namespace}.{table}");
+        let sql = format!("SELECT _user, {columns} FROM {from} WHERE _user <> 'gone' ORDER BY 1, 2");
+        found.push(server.rows(&sql).await);
+    }
+    found
+}
+
+/// Has a job done that was killed with the server. Of a kind that a crash begins again, the job itself; of another,
+/// which has failed then, one that is asked for anew.
+async fn done(server: &Server, kind: &str, params: &Value, job: &str) {
+    // Of `job_history` the record goes with the work.
+    if server.rows(&format!("SELECT 1 FROM system.jobs WHERE job_id = '{job}'")).await == json!([]) {
+        return assert_eq!(kind, "job_history");
+    }
+    let (mut status, mut message) = ended(server, job).await;
+    while ["backup", "restore"].contains(&kind) && status == "failed" {
+        let passes = ["interrupted", "still being removed"].iter().any(|words| message.contains(words));
+        assert!(passes, "{kind}: {message}");
+        let again = submitted(server, json!({"job_type": kind, "params": params})).await;
+        (status, message) = ended(server, &again).await;
+    }
+    assert!(["completed", "skipped"].contains(&status.as_str()), "{kind} {status}: {message}");
+}
+
+/// Has a job begin and kills the server a moment later.
+async fn kill_in(mut server: Server, kind: &str, params: &Value, moment: u64) -> String {
+    let reply = post(&server, json!({"job_type": kind, "params": params})).await;
+    assert_eq!(reply.status, 202, "{kind}: {reply:?}");
+    for _ in 0..moment {
+        server.get("/health").await;
+    }
+    server.kill();
+    reply.body["job_id"].as_str().unwrap().to_owned()
+}
+
+fn manifest(home: &Home) -> PathBuf {
+    home.partition("app/t/user_al/manifest.json")
+}
+
+/// Loses a manifest, so that somebody has to make it again.
+async fn lose_manifest(home: &Home, server: Server) -> Server {
+    server.stop();
+    std::fs::remove_file(manifest(home)).unwrap();
+    let server = home.start().await;
+    server.rows("SELECT count(*) FROM ALL USERS OF app.t").await;
+    server
 }
 
 /// Every kind of job, killed with the server at some moment and done after the restart: what is there then is what is
@@ -178,33 +252,38 @@ async fn a_job_that_is_killed_anywhere_and_done_again_ends_as_if_it_was_done_onc
     let home = Home::new(SETTINGS);
     let mut dice = Dice::thrown();
     for round in 0..3 {
-        let server = home.start().await;
+        let mut server = home.start().await;
         prepare(&server, round).await;
-        let expected = answers(&server).await;
-        let mut server = server;
-        for (kind, params) in jobs() {
-            if kind == "user_purge" {
-                purge_is_due(&server).await;
+        let expected = answers(&server, "app").await;
+        let jobs = jobs(&home, round);
+        assert_eq!(
+            jobs.iter().map(|(kind, _)| (*kind).to_owned()).collect::<BTreeSet<_>>(),
+            submittable(&server).await
+        );
+        for (kind, params) in jobs {
+            match kind {
+                "user_purge" => purge_is_due(&server).await,
+                "manifest_rebuild" => server = lose_manifest(&home, server).await,
+                _ => {}
             }
-            let reply = post(&server, json!({"job_type": kind, "params": params})).await;
-            assert_eq!(reply.status, 202, "{kind}: {reply:?}");
-            let job = reply.body["job_id"].as_str().unwrap().to_owned();
             let moment = dice.below(12);
-            for _ in 0..moment {
-                server.get("/health").await;
-            }
-            server.kill();
-            say(&format!("round {round}: {kind} killed after {moment} requests"));
+            say(&format!("round {round}: {kind} is killed after {moment} requests"));
+            let job = kill_in(server, kind, &params, moment).await;
             server = home.start().await;
-            // Of `job_history` the record goes with the work.
-            let is_known = server.rows(&format!("SELECT 1 FROM system.jobs WHERE job_id = '{job}'")).await != json!([]);
-            if is_known {
-                let (status, message) = ended(&server, &job).await;
-                assert!(["completed", "skipped"].contains(&status.as_str()), "{kind} {status}: {message}");
+            done(&server, kind, &params, &job).await;
+            assert_eq!(answers(&server, "app").await, expected, "after {kind}");
+            if kind == "manifest_rebuild" {
+                // Who finds it lost after the kill has it made again.
+                while !manifest(&home).is_file() {
+                    answers(&server, "app").await;
+                }
             }
-            assert!(is_known || kind == "job_history", "{kind}");
-            assert_eq!(answers(&server).await, expected, "after {kind}");
         }
+        // Of the kind that only the server submits.
+        server.sql("DROP TABLE app.dropped").await;
+        server.kill();
+        server = home.start().await;
+        assert_eq!(answers(&server, &format!("copy{round}")).await, expected, "restored");
         assert_eq!(server.rows("SELECT user_id FROM system.users WHERE user_id = 'gone'").await, json!([]));
         assert_eq!(server.rows("SELECT count(*) FROM ALL USERS OF app.t WHERE _user = 'gone'").await, json!([["0"]]));
         assert_becomes_clean(&server).await;

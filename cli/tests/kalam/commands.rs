@@ -156,6 +156,24 @@ fn jobs_are_listed_and_shown() {
 }
 
 #[test]
+fn a_job_is_started_once_under_a_key_and_a_wrong_one_is_told_so() {
+    let server = Server::start(&[]);
+    numbers(&server, 10);
+    let run = ["jobs", "run", "flush", "--params", r#"{"namespace": "app"}"#, "--idempotency-key", "nightly"];
+    let said = server.says(&run);
+    let id = said.split(' ').next().unwrap();
+    assert!(id.starts_with("FL-"), "{said}");
+    while !server.says(&["jobs", "show", id]).contains("10 rows in 1 partition(s)") {}
+    assert_eq!(server.says(&run), format!("{id} completed\n"));
+    let (status, words) = server.fails(&["jobs", "run", "flush", "--params", r#"{"tabel": "n"}"#]);
+    assert!(status == 1 && words.contains(r#"there is no field "tabel""#), "{words}");
+    let (status, words) = server.fails(&["jobs", "run", "teleport"]);
+    assert!(status == 1 && words.contains("There are: "), "{words}");
+    let (status, words) = server.fails(&["jobs", "run", "flush", "--params", "{"]);
+    assert!(status == 2 && words.contains("--params is not JSON"), "{words}");
+}
+
+#[test]
 fn a_doctor_says_what_is_well_and_what_is_not() {
     let server = Server::start(&[]);
     let said = server.says(&["doctor"]);

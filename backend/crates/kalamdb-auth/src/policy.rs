@@ -77,7 +77,7 @@ impl Right {
             Self::Account(Role::System) => "an account with the role system",
             Self::Account(_) => "a change of accounts",
             Self::Storage => "a STORAGE or CHECK TABLE statement",
-            Self::Jobs => "KILL JOB",
+            Self::Jobs => "submitting or killing a job",
             Self::Server | Self::ServerTables => "a statement about the whole server",
             Self::Audit => "VERIFY AUDIT",
         }

@@ -23,6 +23,8 @@ macro_rules! counters {
             started: Option<Stopwatch>,
             /// Who used it, told when the statement has ended.
             user: Option<Arc<UserUsage>>,
+            /// The rows and bytes that the user has been told of.
+            told: Mutex<(u64, u64)>,
             /// Told too.
             watched: Option<Watched>,
             /// What was read from the cold tier.
@@ -122,9 +124,21 @@ impl StatementStats {
 
     /// It has ended, although what worked for it may not have been dropped yet.
     pub(crate) fn end(&self) {
+        let cost = self.snapshot();
+        self.charge(&cost);
         if let Some(watched) = &self.watched {
-            watched.end(&self.snapshot());
+            watched.end(&cost);
         }
+    }
+
+    /// Tells the user what was not told yet: most of it before the answer, so that it counts for the next request, and
+    /// the rest when all that worked for the statement has gone.
+    fn charge(&self, cost: &StatsSnapshot) {
+        let Some(user) = &self.user else { return };
+        let (rows, bytes) = (cost.hot_rows_read + cost.cold_rows_read, cost.bytes_read);
+        let mut told = self.told.lock();
+        user.scanned(rows.saturating_sub(told.0), bytes.saturating_sub(told.1));
+        *told = (rows, bytes);
     }
 
     /// Who watches it.
@@ -174,12 +188,11 @@ fn pruned(value: &MetricValue) -> Option<u64> {
 impl Drop for StatementStats {
     /// The statement has ended, with everything that worked for it.
     fn drop(&mut self) {
-        if let Some(user) = self.user.take() {
-            let cost = self.snapshot();
-            user.scanned(cost.hot_rows_read + cost.cold_rows_read, cost.bytes_read);
-            if let Some(watched) = &self.watched {
-                watched.end(&cost);
-            }
+        if self.user.is_some() {
+            self.end();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

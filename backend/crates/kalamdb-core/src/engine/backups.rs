@@ -9,20 +9,18 @@ use crate::backup::place::Place;
 use crate::backup::{restore, write};
 use crate::jobs::executors::backup::{self, BackupParams};
 use crate::jobs::executors::restore::{Restore as Restoring, RestoreParams};
-use crate::jobs::params::to_stored;
-use crate::jobs::{JobEnd, JobHandle, Submission};
+use crate::jobs::{JobEnd, JobHandle};
+use crate::query::StatementScope;
 
 impl Engine {
     /// BACKUP DATABASE: starts the job; with WAIT, answers when it is done.
-    pub(crate) async fn backup_statement(&self, statement: &Backup) -> Result<String> {
+    pub(crate) async fn backup_statement(&self, scope: &StatementScope, statement: &Backup) -> Result<String> {
         let namespace = NamespaceId::new(&statement.namespace)?;
         self.catalog().require_namespace(&namespace)?;
         // A place that is none is refused at once.
         Place::open(self, &statement.to, true)?;
         let params = BackupParams { namespace: namespace.clone(), to: statement.to.clone() };
-        let attempts_max = statement.wait.then_some(1);
-        let submission = Submission { attempts_max, ..Submission::own(backup::Backup::NAME, to_stored(&params)) };
-        let job = self.jobs.submit(submission).await?;
+        let job = self.submit_statement(scope, backup::Backup::NAME, &params, statement.wait).await?;
         if statement.wait {
             return Ok(format!("Backup of '{namespace}' completed: {}. Job ID: {job}", self.finished(&job).await?));
         }
@@ -47,12 +45,12 @@ impl Engine {
     }
 
     /// RESTORE DATABASE: starts the job; with WAIT, answers when it is done.
-    pub(crate) async fn restore_statement(&self, statement: &Restore) -> Result<String> {
+    pub(crate) async fn restore_statement(&self, scope: &StatementScope, statement: &Restore) -> Result<String> {
         let namespace = NamespaceId::new(&statement.namespace)?;
         Place::open(self, &statement.from, false)?;
         let params = RestoreParams { namespace: namespace.clone(), from: statement.from.clone() };
-        let submission = Submission { attempts_max: Some(1), ..Submission::own(Restoring::NAME, to_stored(&params)) };
-        let job = self.jobs.submit(submission).await?;
+        // Tried once: whoever asked says whether it is still wanted.
+        let job = self.submit_statement(scope, Restoring::NAME, &params, true).await?;
         if statement.wait {
             return Ok(format!("Restore of '{namespace}' completed: {}. Job ID: {job}", self.finished(&job).await?));
         }

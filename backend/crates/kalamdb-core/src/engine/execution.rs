@@ -403,11 +403,11 @@ impl Execution {
                 Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
             }
             Statement::Backup(backup) => {
-                let message = Box::pin(self.engine.backup_statement(&backup)).await?;
+                let message = Box::pin(self.engine.backup_statement(&self.scope(&stats), &backup)).await?;
                 Ok(OutcomeResult::Done { message })
             }
             Statement::Restore(restore) => {
-                let message = Box::pin(self.engine.restore_statement(&restore)).await?;
+                let message = Box::pin(self.engine.restore_statement(&self.scope(&stats), &restore)).await?;
                 Ok(OutcomeResult::Done { message })
             }
             Statement::CheckTable(check) => {

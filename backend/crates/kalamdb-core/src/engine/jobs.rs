@@ -13,7 +13,7 @@ use serde_json::json;
 use super::Engine;
 use crate::access::Access;
 use crate::api::JobRequest;
-use crate::audit::{Entry, Origin};
+use crate::audit::{Entry, Origin, describe};
 use crate::jobs::executors::compaction::{self, Compaction, CompactionParams, CompactionReason, NOTHING};
 use crate::jobs::executors::flush::{self, FlushParams, FlushReason};
 use crate::jobs::executors::manifest_eviction::ManifestEviction;
@@ -40,9 +40,11 @@ impl Engine {
         let submitted = self.submit_for(&actor.user, job_type, params, idempotency_key).await;
         match submitted {
             Ok(job) => {
-                self.audit(vec![entry]).await?;
-                let status = self.jobs().record(&job)?.status;
-                Ok((job, status))
+                let record = self.jobs().record(&job)?;
+                // What the job is about: parameters hold names and numbers, never values of rows.
+                let object = describe::shortened(format!("{} {}", record.job_type, record.parameters));
+                self.audit(vec![Entry { object, ..entry }]).await?;
+                Ok((job, record.status))
             }
             Err(error) => Err(self.audit_failure(entry, error).await),
         }
@@ -76,7 +78,7 @@ impl Engine {
     }
 
     /// Has a job done that a statement asks for. Whoever waits for it sees it fail instead of being tried again.
-    async fn submit_statement<P: JobParams>(
+    pub(super) async fn submit_statement<P: JobParams>(
         &self,
         scope: &StatementScope,
         kind: &str,

@@ -182,7 +182,7 @@ impl UserUsage {
         Ok(())
     }
 
-    fn info(&self) -> UsageInfo {
+    pub(crate) fn info(&self) -> UsageInfo {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         UsageInfo {
             requests: read(&self.requests),

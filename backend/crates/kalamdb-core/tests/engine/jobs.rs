@@ -149,6 +149,10 @@ async fn parameters_that_are_wrong_together_or_name_what_is_not_there_are_refuse
     let logged =
         "SELECT kind, object, outcome FROM system.audit_log WHERE kind = 'SUBMIT JOB' ORDER BY entry_id LIMIT 1";
     assert_eq!(db.lines(logged).await, ["SUBMIT JOB|flsh|failed"]);
+    ended(&db, "flush", json!({ "namespace": "app", "user_id": null, "table": "t" })).await;
+    let logged =
+        "SELECT object, outcome FROM system.audit_log WHERE kind = 'SUBMIT JOB' ORDER BY entry_id DESC LIMIT 1";
+    assert_eq!(db.lines(logged).await, [r#"flush {"namespace":"app","table":"t"}|ok"#]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
