@@ -100,3 +100,6 @@ impl Target {
         self.tables(&engine.catalog()).into_iter().flat_map(with_table).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

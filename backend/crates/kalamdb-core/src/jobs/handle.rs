@@ -28,7 +28,7 @@ pub struct JobHandle {
 }
 
 impl JobHandle {
-    pub(super) fn of(record: &JobRecord) -> Self {
+    pub(crate) fn of(record: &JobRecord) -> Self {
         Self {
             id: record.job_id.clone(),
             rows: Arc::new(AtomicU64::new(record.progress.rows)),
@@ -67,7 +67,7 @@ impl JobHandle {
         self.cancel.cancel();
     }
 
-    pub(super) fn handled(&self) -> JobProgress {
+    pub(crate) fn handled(&self) -> JobProgress {
         JobProgress { rows: self.rows.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
