@@ -179,7 +179,9 @@ async fn prepare(server: &Server, round: u64) {
             server.sql(&format!("INSERT INTO app.t AS USER '{user}' VALUES {values}")).await;
             server.sql(&format!("UPDATE app.t AS USER '{user}' SET n = n + 1 WHERE id % 7 = {part}")).await;
             server.sql(&format!("DELETE FROM app.t AS USER '{user}' WHERE id % 11 = {part}")).await;
-            for stream in ["brief", "long"] {
+            // Times of commits run ahead of a clock that has not come to where a killed server might have been: rows of
+            // later rounds would not expire soon.
+            for stream in if round == 0 { &["brief", "long"][..] } else { &["long"] } {
                 server.sql(&format!("INSERT INTO app.{stream} AS USER '{user}' VALUES ({part}), ({round})")).await;
             }
         }

@@ -298,18 +298,51 @@ async fn no_more_than_parallel_max_run_at_once() {
 
 #[tokio::test]
 async fn flushes_begin_whatever_else_runs_and_waits() {
-    let bench = Bench::new(&settings(1, 2, 10)).await;
-    let (has_begun, _open, work) = gated();
-    bench.slow.will(1, work);
-    bench.slow(1).await;
-    has_begun.await.unwrap();
-    bench.slow(2).await;
+    let bench = Bench::new(&settings(2, 2, 10)).await;
+    let mut gates = Vec::new();
+    for n in [1, 2] {
+        let (has_begun, open, work) = gated();
+        bench.slow.will(n, work);
+        bench.submit("slow", json!({ "n": n, "table": "t", "user": format!("user {n}") })).await;
+        has_begun.await.unwrap();
+        gates.push(open);
+    }
     bench.slow(3).await;
-    let full = bench.runner.submit(Submission::own("slow", json!({ "n": 4 }))).await.unwrap_err();
+    bench.slow(4).await;
+    let full = bench.runner.submit(Submission::own("slow", json!({ "n": 5 }))).await.unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Overloaded);
     assert!(full.message().contains("jobs.queue_max"), "{full}");
-    let flush = bench.submit("fast", json!({})).await;
-    assert_eq!(bench.status(&flush).await, JobStatus::Completed);
+    for table in [json!({ "table": "t" }), json!({})] {
+        let flush = bench.submit("fast", table).await;
+        assert_eq!(bench.status(&flush).await, JobStatus::Completed);
+    }
+    assert_eq!(bench.runner.counts()["slow"].completed, 0);
+}
+
+#[tokio::test]
+async fn a_user_with_a_hundred_jobs_does_not_keep_others_from_theirs() {
+    let bench = Bench::new(&settings(1, 1_000, 1_000)).await;
+    let (has_begun, open, work) = gated();
+    bench.slow.will(0, work);
+    bench.slow(0).await;
+    has_begun.await.unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let users = (0..100).map(|_| "heavy").chain(["al", "bo", "cy"]);
+    for (n, user) in (1..).zip(users) {
+        let order = Arc::clone(&order);
+        bench.slow.will(n, async move |job| {
+            order.lock().push(user);
+            job.progress(if user == "heavy" { 1_000_000 } else { 10 }, 0);
+            Ok(JobEnd::Completed(String::new()))
+        });
+        bench.submit("slow", json!({ "n": n, "user": user, "table": format!("t{n}") })).await;
+    }
+    open.send(()).unwrap();
+    bench.runner.idle().await;
+    let order = order.lock();
+    assert_eq!(order.len(), 103);
+    let last = order.iter().rposition(|user| *user != "heavy").unwrap();
+    assert!(last < 5, "{order:?}");
 }
 
 #[tokio::test]
