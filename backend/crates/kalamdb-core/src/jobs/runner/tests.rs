@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use kalamdb_commons::clock::{ManualClock, SystemEntropy};
 use kalamdb_commons::ids::{NamespaceId, TableName};
@@ -14,7 +15,8 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::catalog::fixture::Stored;
-use crate::jobs::kind::{About, Lane};
+use crate::jobs::handle::JobEnd;
+use crate::jobs::kind::{About, AfterCrash, Lane};
 use crate::jobs::params::Field;
 
 const START_NS: i64 = 1_750_000_000_000_000_000;
