@@ -3,15 +3,13 @@
 //! A trail is open until its entry is in the log or on its way there with the statement's writes. One that is dropped
 //! while it is open, because whoever asked went away, writes its entry by itself.
 
-use std::sync::Weak;
-
 use super::{Entry, Outcome};
-use crate::engine::Engine;
+use crate::engine::WeakEngine;
 
 /// An open entry.
 #[derive(Debug)]
 pub(crate) struct Trail {
-    engine: Weak<Engine>,
+    engine: WeakEngine,
     /// `None` when there is nothing left to write.
     entry: Option<Entry>,
     /// The entry goes with a commit that has been handed in.
@@ -21,7 +19,7 @@ pub(crate) struct Trail {
 }
 
 impl Trail {
-    pub(crate) fn new(engine: Weak<Engine>, entry: Entry) -> Self {
+    pub(crate) fn new(engine: WeakEngine, entry: Entry) -> Self {
         Self { engine, entry: Some(entry), handed_in: false, otherwise: Outcome::Cancelled }
     }
 

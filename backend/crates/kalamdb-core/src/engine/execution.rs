@@ -220,7 +220,7 @@ impl Execution {
     }
 
     async fn run_audited(&mut self, parsed: Parsed, entry: Entry) -> Result<OutcomeResult> {
-        self.trail = self.is_audited(&parsed).then(|| Trail::new(Arc::downgrade(&self.engine), entry.clone()));
+        self.trail = self.is_audited(&parsed).then(|| Trail::new(self.engine.weak(), entry.clone()));
         match self.run_in_time(parsed).await {
             Ok(result) => {
                 if let Some(entry) = self.trail.take().and_then(Trail::into_entry) {

@@ -170,7 +170,7 @@ impl Import {
 
     async fn write_audited(&self, batch: &RecordBatch) -> Result<u64> {
         let entry = self.entry.clone().map(|entry| entry.at(self.engine.clock().now_ns()));
-        let mut trail = entry.map(|entry| Trail::new(Arc::downgrade(&self.engine), entry));
+        let mut trail = entry.map(|entry| Trail::new(self.engine.weak(), entry));
         let written = self.commit(batch, &mut trail).await;
         match (written, trail.and_then(Trail::into_entry)) {
             (Err(error), Some(entry)) => Err(self.engine.audit_failure(entry, error).await),

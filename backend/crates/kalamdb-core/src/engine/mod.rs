@@ -25,6 +25,7 @@
 //! | [`jobs`] | jobs that people submit; STORAGE FLUSH and COMPACT, KILL JOB |
 //! | [`upkeep`] | what happens by itself and is no job; what DROP and TRUNCATE leave |
 //! | [`checking`] | CHECK TABLE |
+//! | [`weak`] | the engine as its parts hold it |
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
@@ -43,10 +44,11 @@ pub(crate) mod show;
 pub(crate) mod storages;
 pub(crate) mod upkeep;
 pub(crate) mod usage;
+mod weak;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -86,6 +88,7 @@ use audit::Audit;
 use idempotency::Idempotency;
 use storages::Secrets;
 use usage::Usage;
+pub(crate) use weak::WeakEngine;
 
 /// The engine.
 #[derive(Debug)]
@@ -111,7 +114,7 @@ pub struct Engine {
     setting_sources: Mutex<BTreeMap<String, String>>,
     stop: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    weak: Weak<Engine>,
+    weak: WeakEngine,
 }
 
 /// Job records go through the one committer.
@@ -195,7 +198,7 @@ impl Engine {
             setting_sources: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: Mutex::new(vec![committing]),
-            weak: weak.clone(),
+            weak: WeakEngine::new(weak.clone()),
         });
         engine.jobs.begin(executors::all(&engine)).await?;
         engine.begin_upkeep();
@@ -248,7 +251,7 @@ impl Engine {
         &self.system
     }
 
-    pub(crate) fn weak(&self) -> Weak<Self> {
+    pub(crate) fn weak(&self) -> WeakEngine {
         self.weak.clone()
     }
 

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::future::{self, Future};
 use std::marker::PhantomData;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use kalamdb_commons::ids::{Incarnation, NamespaceId, TableName, UserId};
@@ -16,7 +17,7 @@ use serde_json::Value;
 
 use super::handle::{JobEnd, JobHandle};
 use super::params::{self, Field, JobParams};
-use crate::engine::Engine;
+use crate::engine::{Engine, WeakEngine};
 
 /// Whose places a job takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,7 +106,6 @@ impl Target {
 }
 
 /// A kind of job, with parameters of its own (FR-088).
-#[async_trait]
 pub(crate) trait JobExecutor<P: JobParams>: Send + Sync + Debug + 'static {
     /// What the runner must know of it.
     fn about(&self, settings: &Settings) -> About;
@@ -125,7 +125,7 @@ pub(crate) trait JobExecutor<P: JobParams>: Send + Sync + Debug + 'static {
     ///
     /// # Errors
     /// `Overloaded`, `Io`, `Timeout`, `Conflict` and `OutcomeUnknown` are tried again, others are not.
-    async fn run(&self, engine: &Arc<Engine>, params: P, job: &JobHandle) -> Result<JobEnd>;
+    fn run(&self, engine: &Arc<Engine>, params: P, job: &JobHandle) -> impl Future<Output = Result<JobEnd>> + Send;
 
     /// How often it is looked whether it is due, in seconds; 0 if it is never due by itself.
     fn interval_seconds(&self, _settings: &Settings) -> u64 {
@@ -133,8 +133,8 @@ pub(crate) trait JobExecutor<P: JobParams>: Send + Sync + Debug + 'static {
     }
 
     /// The jobs that are due now.
-    async fn due(&self, _engine: &Arc<Engine>) -> Result<Vec<P>> {
-        Ok(Vec::new())
+    fn due(&self, _engine: &Arc<Engine>) -> impl Future<Output = Result<Vec<P>>> + Send {
+        future::ready(Ok(Vec::new()))
     }
 }
 
@@ -167,7 +167,7 @@ pub trait Kind: Send + Sync + Debug {
 #[derive(Debug)]
 struct Bound<P, E> {
     executor: E,
-    engine: Weak<Engine>,
+    engine: WeakEngine,
     about: About,
     interval_seconds: u64,
     params: PhantomData<fn() -> P>,

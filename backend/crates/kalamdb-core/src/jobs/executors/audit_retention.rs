@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::settings::Settings;
 
@@ -22,7 +21,6 @@ params! {
 #[derive(Debug)]
 pub(super) struct AuditRetention;
 
-#[async_trait]
 impl JobExecutor<AuditRetentionParams> for AuditRetention {
     fn about(&self, _settings: &Settings) -> About {
         About::new("audit_retention", "AR")

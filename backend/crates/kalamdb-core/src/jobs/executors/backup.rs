@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::NamespaceId;
 use kalamdb_commons::settings::Settings;
@@ -33,7 +32,6 @@ impl Backup {
     pub(crate) const NAME: &'static str = "backup";
 }
 
-#[async_trait]
 impl JobExecutor<BackupParams> for Backup {
     fn about(&self, _settings: &Settings) -> About {
         About { after_crash: AfterCrash::Fail, ..About::new(Self::NAME, "BA") }

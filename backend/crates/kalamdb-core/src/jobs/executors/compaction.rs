@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::{CommitTime, NamespaceId, Scope, TableName, UserId};
 use kalamdb_commons::schema::Table;
@@ -75,7 +74,6 @@ impl Compaction {
     pub(crate) const NAME: &'static str = "compaction";
 }
 
-#[async_trait]
 impl JobExecutor<CompactionParams> for Compaction {
     fn about(&self, settings: &Settings) -> About {
         // The last place is left to what does not take as long.

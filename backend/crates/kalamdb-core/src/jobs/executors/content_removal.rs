@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::Incarnation;
 use kalamdb_commons::settings::Settings;
@@ -32,7 +31,6 @@ impl ContentRemoval {
     pub(crate) const NAME: &'static str = "content_removal";
 }
 
-#[async_trait]
 impl JobExecutor<ContentRemovalParams> for ContentRemoval {
     fn about(&self, settings: &Settings) -> About {
         let parallel_max = settings.jobs.parallel_max;

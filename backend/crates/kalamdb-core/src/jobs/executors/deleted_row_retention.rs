@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::{NamespaceId, TableName, UserId};
 use kalamdb_commons::schema::Table;
@@ -40,7 +39,6 @@ params! {
 #[derive(Debug)]
 pub(super) struct DeletedRowRetention;
 
-#[async_trait]
 impl JobExecutor<DeletedRowRetentionParams> for DeletedRowRetention {
     fn about(&self, _settings: &Settings) -> About {
         About::new("deleted_row_retention", "DR")

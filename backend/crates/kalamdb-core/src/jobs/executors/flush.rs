@@ -6,7 +6,6 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::{NamespaceId, TableName, UserId};
 use kalamdb_commons::schema::Table;
@@ -72,7 +71,6 @@ impl Flush {
     pub(crate) const NAME: &'static str = "flush";
 }
 
-#[async_trait]
 impl JobExecutor<FlushParams> for Flush {
     fn about(&self, settings: &Settings) -> About {
         let parallel_max = settings.jobs.flush_parallel_max;

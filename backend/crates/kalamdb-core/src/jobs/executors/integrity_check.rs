@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::ids::{NamespaceId, TableName, UserId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::settings::Settings;
@@ -39,7 +38,6 @@ params! {
 #[derive(Debug)]
 pub(super) struct IntegrityCheck;
 
-#[async_trait]
 impl JobExecutor<IntegrityCheckParams> for IntegrityCheck {
     fn about(&self, _settings: &Settings) -> About {
         About::new("integrity_check", "IC")

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::settings::Settings;
 
@@ -27,7 +26,6 @@ params! {
 #[derive(Debug)]
 pub(super) struct JobHistory;
 
-#[async_trait]
 impl JobExecutor<JobHistoryParams> for JobHistory {
     fn about(&self, _settings: &Settings) -> About {
         About::new("job_history", "JH")

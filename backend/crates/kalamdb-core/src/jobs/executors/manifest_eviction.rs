@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::settings::Settings;
 
@@ -26,7 +25,6 @@ impl ManifestEviction {
     pub(crate) const NAME: &'static str = "manifest_eviction";
 }
 
-#[async_trait]
 impl JobExecutor<ManifestEvictionParams> for ManifestEviction {
     fn about(&self, _settings: &Settings) -> About {
         About::new(Self::NAME, "ME")

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::settings::Settings;
 
@@ -26,7 +25,6 @@ impl ManifestRebuild {
     pub(crate) const NAME: &'static str = "manifest_rebuild";
 }
 
-#[async_trait]
 impl JobExecutor<ManifestRebuildParams> for ManifestRebuild {
     fn about(&self, _settings: &Settings) -> About {
         About::new(Self::NAME, "MR")

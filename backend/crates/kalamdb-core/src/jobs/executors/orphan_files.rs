@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::{NamespaceId, TableName};
 use kalamdb_commons::settings::Settings;
@@ -40,7 +39,6 @@ impl OrphanFiles {
     pub(crate) const NAME: &'static str = "orphan_files";
 }
 
-#[async_trait]
 impl JobExecutor<OrphanFilesParams> for OrphanFiles {
     fn about(&self, _settings: &Settings) -> About {
         About { former_names: &["orphan_removal"], ..About::new(Self::NAME, "OR") }

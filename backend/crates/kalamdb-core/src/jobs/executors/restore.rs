@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::NamespaceId;
 use kalamdb_commons::settings::Settings;
@@ -32,7 +31,6 @@ impl Restore {
     pub(crate) const NAME: &'static str = "restore";
 }
 
-#[async_trait]
 impl JobExecutor<RestoreParams> for Restore {
     fn about(&self, _settings: &Settings) -> About {
         About { after_crash: AfterCrash::Fail, ..About::new(Self::NAME, "RE") }

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::{NamespaceId, TableName, UserId};
 use kalamdb_commons::settings::Settings;
@@ -33,7 +32,6 @@ params! {
 #[derive(Debug)]
 pub(super) struct StreamEviction;
 
-#[async_trait]
 impl JobExecutor<StreamEvictionParams> for StreamEviction {
     fn about(&self, settings: &Settings) -> About {
         About { parallel_max: settings.jobs.parallel_max, ..About::new("stream_eviction", "SE") }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::ids::UserId;
 use kalamdb_commons::settings::Settings;
 use kalamdb_commons::{Error, Result};
@@ -29,7 +28,6 @@ impl UserPurge {
     pub(crate) const NAME: &'static str = "user_purge";
 }
 
-#[async_trait]
 impl JobExecutor<UserPurgeParams> for UserPurge {
     fn about(&self, _settings: &Settings) -> About {
         About::new(Self::NAME, "UP")

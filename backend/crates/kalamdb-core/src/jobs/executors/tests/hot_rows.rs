@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use kalamdb_commons::Result;
 use kalamdb_commons::ids::{NamespaceId, TableName};
 use kalamdb_commons::settings::Settings;
@@ -28,7 +27,6 @@ params! {
 #[derive(Debug)]
 pub(crate) struct HotRows;
 
-#[async_trait]
 impl JobExecutor<HotRowsParams> for HotRows {
     fn about(&self, _settings: &Settings) -> About {
         About::new("hot_rows", "HR")
