@@ -295,6 +295,9 @@ async fn fr_049_idle_partitions_close_and_entries_that_are_expired_too_go() {
     let db = cold_with(|settings| {
         settings.manifest_cache.eviction_interval_seconds = 1;
         settings.manifest_cache.last_accessed_memory_window = 60;
+        // These look at manifests by themselves, and that is a use.
+        settings.compaction.automatic = false;
+        settings.jobs.orphan_interval_seconds = 31_536_000;
     })
     .await;
     db.lines(ALL).await;
