@@ -13,7 +13,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column as ColumnName, ScalarValue};
-use datafusion::physical_expr::expressions::{CastExpr, NegativeExpr, TryCastExpr};
+use datafusion::physical_expr::expressions::{CastExpr, InListExpr, Literal, NegativeExpr, TryCastExpr};
 use datafusion::physical_expr::utils::{Guarantee, LiteralGuarantee};
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
@@ -156,8 +156,9 @@ pub(super) fn breaks_order(target: &DataType) -> bool {
     matches!(target, Boolean | Time32(_) | Time64(_) | Binary | BinaryView | LargeBinary | FixedSizeBinary(_))
 }
 
-/// Whether all casts of an expression keep the order of what they cast, so that the ends of a range stay its ends, and
-/// nothing is negated, which the least number of a type does not survive. DataFusion takes both for granted.
+/// Whether all casts of an expression keep the order of what they cast, so that the ends of a range stay its ends,
+/// nothing is negated, which the least number of a type does not survive, and no list has a zero with a fraction: its
+/// two signs are one value to a comparison and two to a list. DataFusion takes all of it for granted.
 pub(super) fn keeps_order(expr: &Arc<dyn PhysicalExpr>) -> bool {
     let mut sound = true;
     let target = |node: &Arc<dyn PhysicalExpr>| {
@@ -166,10 +167,20 @@ pub(super) fn keeps_order(expr: &Arc<dyn PhysicalExpr>) -> bool {
     };
     let visited = expr.apply(|node| {
         sound &= node.downcast_ref::<NegativeExpr>().is_none();
+        sound &= !node.downcast_ref::<InListExpr>().is_some_and(|list| list.list().iter().any(is_real_zero));
         sound &= !target(node).is_some_and(|target| breaks_order(&target));
         Ok(if sound { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
     sound && visited.is_ok()
+}
+
+fn is_real_zero(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let value = expr.downcast_ref::<Literal>().map(Literal::value);
+    match value {
+        Some(ScalarValue::Float32(Some(value))) => *value == 0.0,
+        Some(ScalarValue::Float64(Some(value))) => *value == 0.0,
+        _ => false,
+    }
 }
 
 /// A view's statistics as DataFusion's pruning asks for them.

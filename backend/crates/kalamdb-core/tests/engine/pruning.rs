@@ -221,6 +221,21 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases, max_shrink_iters: 200, failure_persistence: None, ..asked }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zero_of_either_sign_in_a_list_rules_nothing_out() {
+    let db = Db::new().await;
+    db.said("CREATE NAMESPACE app; CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, d DOUBLE)").await;
+    for value in ["0", "CAST('-0.0' AS DOUBLE)", "CAST('NaN' AS DOUBLE)", "5"] {
+        db.said(&format!("INSERT INTO t SELECT coalesce(max(id), 0) + 1, {value} FROM t")).await;
+        db.flush("t").await;
+    }
+    for zero in ["0", "CAST('-0.0' AS DOUBLE)"] {
+        for list in ["d IN", "d NOT IN"] {
+            assert!(compare(&db, &format!("{list} (0.1, {zero}, 5, -1e300, 7)")).await);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
