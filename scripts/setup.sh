@@ -2,7 +2,7 @@
 # Installs what is missing, from Debian and PyPI; does nothing, quickly, when all is there.
 #
 #   scripts/setup.sh          what building needs: clang and libclang, for RocksDB
-#   scripts/setup.sh tests    also what the tests need: tmux, curl, and a Python environment in <target>/venv
+#   scripts/setup.sh tests    also what the tests need: tmux, curl, Chromium, and a Python environment in <target>/venv
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,7 @@ if [[ ${1:-} == tests ]]; then
     need python3-venv python3 -c 'import ensurepip, venv'
     need tmux command -v tmux
     need curl command -v curl
+    need chromium command -v chromium
 fi
 
 if ((${#missing[@]})); then

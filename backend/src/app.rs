@@ -128,6 +128,11 @@ impl App {
         self.draining.cancel();
     }
 
+    /// Waits until the server is stopping.
+    pub(crate) async fn drains(&self) {
+        self.draining.cancelled().await;
+    }
+
     /// Whether the server is stopping.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_cancelled()

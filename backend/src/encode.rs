@@ -100,6 +100,17 @@ impl RowWriter {
         self.rows
     }
 
+    /// Writes a row as an object. The names are those that [`names`] gives for the columns.
+    pub(crate) fn write_object(&self, names: &[Vec<u8>], row: usize, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (index, (column, name)) in self.columns.iter().zip(names).enumerate() {
+            separate(index, out);
+            out.extend_from_slice(name);
+            column.write(row, out);
+        }
+        out.push(b'}');
+    }
+
     /// Writes a row as an array.
     pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>) {
         out.push(b'[');
@@ -109,6 +120,23 @@ impl RowWriter {
         }
         out.push(b']');
     }
+}
+
+/// The names of columns, each as JSON with the colon after it.
+pub(crate) fn names<'a>(fields: impl IntoIterator<Item = &'a FieldRef>) -> Vec<Vec<u8>> {
+    let name = |field: &'a FieldRef| {
+        let mut out = Vec::with_capacity(field.name().len() + 3);
+        write_json(field.name(), &mut out);
+        out.push(b':');
+        out
+    };
+    fields.into_iter().map(name).collect()
+}
+
+/// Writes one value.
+pub(crate) fn write_cell(field: &FieldRef, values: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<()> {
+    CellWriter::new(field, &values.slice(row, 1))?.write(0, out);
+    Ok(())
 }
 
 type WriteCell = Box<dyn Fn(usize, &mut Vec<u8>) + Send + Sync>;

@@ -28,8 +28,9 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::app::{App, ConnectionRate};
 use crate::config::Loaded;
 use crate::errors::with_causes;
+use crate::live::{demo, socket};
 use crate::traces::Traces;
-use crate::{fail_points, process, requests, routes, tls};
+use crate::{fail_points, live, process, requests, routes, tls};
 use kalamdb_core::Engine;
 
 /// How long an idle connection is kept.
@@ -119,6 +120,7 @@ fn engine_runtime() -> Result<Runtime, String> {
 async fn serve(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> Result<(), String> {
     let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let address = listener.local_addr().map_err(failed("cannot listen"))?;
+    app.engine.set_address(address);
     let mut signals = Signals::new().map_err(failed("cannot wait for signals"))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let server = http_server(app.clone(), listener, tls).map_err(failed("cannot listen"))?;
@@ -154,8 +156,16 @@ fn http_server(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> st
     let settings: Arc<Settings> = Arc::clone(&app.settings);
     let figures = app.figures.clone();
     let shared = web::Data::new(app);
+    let shows_demo = settings.live.demo_page;
+    let endpoints = move |config: &mut web::ServiceConfig| {
+        if shows_demo {
+            demo::configure(config);
+        }
+        live::configure(config);
+        routes::configure(config);
+    };
     let application =
-        move || HttpApp::new().app_data(shared.clone()).wrap(from_fn(requests::handle)).configure(routes::configure);
+        move || HttpApp::new().app_data(shared.clone()).wrap(from_fn(requests::handle)).configure(endpoints);
     let server = HttpServer::new(application)
         .workers(settings.server.http_workers)
         .shutdown_timeout(settings.server.shutdown_timeout_seconds)
@@ -165,9 +175,10 @@ fn http_server(app: App, listener: TcpListener, tls: Option<ServerConfig>) -> st
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         // A client that closes its side is gone, and its statement is cancelled.
         .h1_allow_half_closed(false)
-        .on_connect(move |_, extensions| {
+        .on_connect(move |connection, extensions| {
             extensions.insert(ConnectionRate::default());
             extensions.insert(figures.connected());
+            socket::remember(connection, extensions);
         });
     let server = match tls {
         Some(tls) => server.listen_rustls_0_23(listener, tls)?,

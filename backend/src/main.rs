@@ -9,6 +9,7 @@
 //! | [`process`] | memory and CPU, for the figures |
 //! | [`answer`], [`encode`] | SQL answers, and Arrow as JSON cells |
 //! | [`reply`] | answers on their way from the engine's threads to HTTP |
+//! | [`live`] | live queries over WebSocket |
 //! | [`import`] | bodies of rows into tables |
 //! | [`openapi`], [`shapes`] | the document of the interface |
 //! | [`tls`] | the certificate |
@@ -24,6 +25,7 @@ mod errors;
 mod fail_points;
 mod import;
 mod lifecycle;
+mod live;
 mod openapi;
 mod process;
 mod reply;

@@ -14,7 +14,7 @@ use kalamdb_core::metrics::registered;
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, Registry};
 
 use crate::app::{App, Arrival};
-use crate::routes;
+use crate::{live, routes};
 
 /// The header that names a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -90,6 +90,7 @@ pub(crate) async fn handle(
     let Some(app) = request.app_data::<web::Data<App>>().cloned() else {
         unreachable!("every request has it");
     };
+    live::note(&request);
     let arrival = app.new_arrival();
     let figures = app.figures.clone();
     request.extensions_mut().insert(arrival.clone());

@@ -5,6 +5,7 @@
 //! | [`sql`] | `/v1/api/sql` |
 //! | [`import`] | `/v1/api/import` |
 //! | [`jobs`] | `/v1/api/jobs` |
+//! | [`crate::live`] | `/v1/ws` |
 //! | [`accounts`] | `/v1/api/auth/...` |
 //! | [`operations`] | `/health`, `/health/ready`, `/v1/api/healthcheck`, `/metrics` |
 //! | this one | `/v1/api/openapi.json`, and the answer to anything else |
@@ -108,7 +109,7 @@ fn raw(status: u16, content_type: &'static str, body: impl Into<bytes::Bytes>) -
 }
 
 /// An SQL answer that was an error from the start.
-fn refuse(error: &Error, arrival: &Arrival, role: Option<Role>, details: Option<String>) -> HttpResponse {
+pub(crate) fn refuse(error: &Error, arrival: &Arrival, role: Option<Role>, details: Option<String>) -> HttpResponse {
     let (status, _) = status_and_code(error.kind());
     let body = refusal_body(error, arrival.watch, arrival.audience(role), details);
     waiting(raw(status, JSON, body), retry_after_seconds(error))

@@ -87,6 +87,27 @@ pub(crate) enum Command {
     Login,
     /// Forget a password that is remembered.
     Logout,
+    /// Print the rows of a SELECT, and then each change as it comes.
+    Subscribe(Subscribe),
+}
+
+/// `kalam subscribe`.
+#[derive(Debug, Args)]
+pub(crate) struct Subscribe {
+    /// The query, as in "SELECT room, body FROM app.messages WHERE room = 'kitchen'".
+    pub(crate) sql: String,
+
+    /// Go on after this _seq instead of printing all rows first.
+    #[arg(long, value_name = "SEQ", conflicts_with = "changes_only")]
+    pub(crate) from: Option<i64>,
+
+    /// Print changes only, not the rows that are there.
+    #[arg(long)]
+    pub(crate) changes_only: bool,
+
+    /// Leave after so many lines.
+    #[arg(long, value_name = "N")]
+    pub(crate) lines: Option<u64>,
 }
 
 /// `kalam import`.

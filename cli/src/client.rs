@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+mod live;
+
+pub(crate) use live::{Heard, Live};
+
 use crate::answer::{self, Closing, Results};
 use crate::failure::Failure;
 

@@ -11,6 +11,7 @@
 //! | [`output`], [`cells`] | results as text |
 //! | [`interactive`] | the prompt |
 //! | [`import`], [`export`] | files into tables, and back |
+//! | [`subscribe`] | live queries |
 //! | [`jobs`], [`doctor`] | the server's jobs; what may be wrong |
 //! | [`credentials`], [`variables`] | passwords that are remembered; `:name` in SQL |
 //! | [`failure`] | why it stops, and the exit status |
@@ -30,6 +31,7 @@ mod jobs;
 mod output;
 mod session;
 mod statements;
+mod subscribe;
 mod variables;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -95,6 +97,7 @@ fn perform(session: &mut Session, command: &Command, out: &mut dyn Write) -> Res
         Command::Import(wanted) => import::run(&session.client, wanted, session.namespace.as_deref(), out),
         Command::Export(wanted) => export::run(session, wanted, out),
         Command::Jobs(wanted) => jobs::run(session, wanted, out),
+        Command::Subscribe(wanted) => subscribe::run(&mut session.client, wanted, session.format, out),
         Command::Doctor | Command::Login | Command::Logout => Ok(()),
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p kalamdb-server --bench goals` runs everything. Behind `--` may stand `quick`, which takes sizes that
 //! say nothing about speed and only show that everything runs, and names of sections: `ids`, `writes`, `cold`, `pruning`,
-//! `batches`, `partitions`, `scans`, `versions`, `masks`, `streams`, `logins`, `memory`.
+//! `batches`, `partitions`, `scans`, `versions`, `masks`, `streams`, `live`, `logins`, `memory`.
 //!
 //! Rates and ratios are medians of several runs. The load comes from this process, on the same cores as the server;
 //! the column `load` says which part of the processor time of both was its. Flushes by policy and automatic
@@ -15,7 +15,8 @@
 //! | [`server`], [`client`] | the server's process, and a connection to it |
 //! | [`data`] | rows, as SQL text, CSV and Arrow |
 //! | [`figures`], [`report`] | medians and percentiles; the table |
-//! | [`writes`], [`cold`], [`pruning`], [`batches`], [`partitions`], [`scans`], [`masks`], [`streams`], [`logins`], [`memory`] | the sections |
+//! | [`writes`], [`cold`], [`pruning`], [`batches`], [`partitions`], [`scans`] | sections |
+//! | [`masks`], [`streams`], [`live`], [`logins`], [`memory`] | more of them |
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -24,6 +25,7 @@ mod client;
 mod cold;
 mod data;
 mod figures;
+mod live;
 mod logins;
 mod masks;
 mod memory;
@@ -76,6 +78,12 @@ struct Sizes {
     query_runs: usize,
     /// Rows of the table of many versions.
     version_rows: u64,
+    /// Subscriptions at once, at most.
+    subscriptions: usize,
+    /// Connections, and subscriptions on all of them together.
+    crowd: (usize, usize),
+    /// Writes that subscribers wait for.
+    live_writes: usize,
     /// Rows flushed before memory is measured.
     memory_rows: u64,
     /// Seconds before memory is called idle, at first and after the flush.
@@ -98,6 +106,9 @@ const FULL: Sizes = Sizes {
     scan_rows: 1_000_000,
     query_runs: 15,
     version_rows: 10_000,
+    subscriptions: 10_000,
+    crowd: (1_000, 100_000),
+    live_writes: 100,
     memory_rows: 1_000_000,
     settle_seconds: (5, 60),
 };
@@ -118,6 +129,9 @@ const QUICK: Sizes = Sizes {
     scan_rows: 20_000,
     query_runs: 3,
     version_rows: 200,
+    subscriptions: 100,
+    crowd: (20, 400),
+    live_writes: 10,
     memory_rows: 20_000,
     settle_seconds: (1, 1),
 };
@@ -125,7 +139,7 @@ const QUICK: Sizes = Sizes {
 /// A part of the run: its name, and what it does.
 type Section = (&'static str, fn(&Sizes, &mut Report) -> Result<()>);
 
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     ("ids", writes::ids),
     ("writes", writes::measure),
     ("cold", cold::measure),
@@ -136,6 +150,7 @@ const SECTIONS: [Section; 12] = [
     ("versions", scans::versions),
     ("masks", masks::measure),
     ("streams", streams::measure),
+    ("live", live::measure),
     ("logins", logins::measure),
     ("memory", memory::measure),
 ];

@@ -40,14 +40,14 @@ impl Server {
         Self::with(&NOTHING_BY_ITSELF)
     }
 
+    /// The same with more settings.
+    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::with(&[&NOTHING_BY_ITSELF, settings].concat())
+    }
+
     /// A server with the settings of a fresh installation.
     pub(crate) fn with_defaults() -> Result<Self> {
         Self::with(&[])
-    }
-
-    /// The same with more settings, by their variables.
-    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
-        Self::with(&[&NOTHING_BY_ITSELF, settings].concat())
     }
 
     fn with(settings: &[(&str, &str)]) -> Result<Self> {
@@ -100,6 +100,16 @@ impl Server {
     /// A new connection of a user whose password is the one of all.
     pub(crate) fn client_of(&self, user: &str) -> Result<Client> {
         Client::connect(&self.address, &self.log_in(user)?)
+    }
+
+    /// Where it listens, as `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Root's access token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     /// The directory that the data lies in.

@@ -11,6 +11,11 @@
 //! | [`imports`] | bodies of rows |
 //! | [`isolation`] | nobody learns of another's rows |
 //! | [`names`] | odd names work or are refused, and never leave their directory |
+//! | [`live`], [`wire`] | live queries over WebSocket; a client of them |
+//! | [`live_hostile`] | clients of live queries that mean harm |
+//! | [`live_rights`] | rights and limits of live queries |
+//! | [`live_checker`] | whatever happens, watchers end up with what SELECT says |
+//! | [`live_demo`], [`browser`] | `/live-demo` in a real browser |
 //! | [`lives`] | start, stop, and start again |
 //! | [`kills`] | `kill -9` under load |
 //! | [`power_cut`] | the same when what was not synced is lost |
@@ -39,6 +44,7 @@
 mod accounts;
 mod answers;
 mod backups;
+mod browser;
 mod compaction;
 mod damage;
 mod disk;
@@ -50,6 +56,11 @@ mod imports;
 mod isolation;
 mod jobs;
 mod kills;
+mod live;
+mod live_checker;
+mod live_demo;
+mod live_hostile;
+mod live_rights;
 mod lives;
 mod load;
 mod manifest_cache;
@@ -71,3 +82,4 @@ mod syncs;
 mod tls;
 mod traces;
 mod upgrades;
+mod wire;

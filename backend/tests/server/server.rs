@@ -270,6 +270,13 @@ impl Server {
         assert!(kill.success());
     }
 
+    /// What it has in memory, in MiB.
+    pub(crate) fn memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
+    }
+
     /// SIGKILL. How it ended: it may have done so before.
     pub(crate) fn kill(&mut self) -> ExitStatus {
         self.child.kill().unwrap();
@@ -343,6 +350,11 @@ impl Client {
     /// The same server with another token, or none.
     pub(crate) fn with_token(&self, token: Option<&str>) -> Self {
         Self { token: token.map(ToOwned::to_owned), ..self.clone() }
+    }
+
+    /// The token.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
     }
 
     /// The same token at another server.

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use crate::server::{Home, ROOT_PASSWORD};
 
 /// A certificate for `localhost` and its key, in files.
-struct Certificate {
+pub(crate) struct Certificate {
     _directory: tempfile::TempDir,
-    pem: String,
+    pub(crate) pem: String,
     cert_file: PathBuf,
     key_file: PathBuf,
 }
 
 impl Certificate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let (cert_file, key_file) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
@@ -25,7 +25,7 @@ impl Certificate {
         Self { _directory: directory, pem, cert_file, key_file }
     }
 
-    fn settings(&self) -> [(&str, &str); 2] {
+    pub(crate) fn settings(&self) -> [(&str, &str); 2] {
         [
             ("SERVER__TLS_CERT_FILE", self.cert_file.to_str().unwrap()),
             ("SERVER__TLS_KEY_FILE", self.key_file.to_str().unwrap()),

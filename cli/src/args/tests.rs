@@ -28,6 +28,15 @@ fn the_connection_may_stand_behind_the_command() {
 }
 
 #[test]
+fn a_subscription_takes_a_query_and_where_to_begin() {
+    let (arguments, _) = parsed(&["kalam", "subscribe", "SELECT 1", "--from", "17", "--lines", "2"]);
+    let Some(Command::Subscribe(subscribe)) = arguments.command else { panic!("not a subscription") };
+    assert_eq!((subscribe.sql.as_str(), subscribe.from, subscribe.lines), ("SELECT 1", Some(17), Some(2)));
+    let both = ["kalam", "subscribe", "SELECT 1", "--from", "17", "--changes-only"];
+    assert!(Arguments::command().try_get_matches_from(both).is_err());
+}
+
+#[test]
 fn an_unknown_format_is_refused() {
     assert!(Arguments::command().try_get_matches_from(["kalam", "--format", "xml"]).is_err());
 }

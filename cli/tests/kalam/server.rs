@@ -33,7 +33,19 @@ impl Drop for Server {
 impl Server {
     /// Starts one, fast rather than safe from power cuts; settings are `SECTION__KEY`.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::on(tempfile::tempdir().expect("a directory"), settings)
+    }
+
+    /// Kills it, and starts it again on its data and at its address.
+    pub(crate) fn killed_and_started_again(mut self) -> Self {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has ended");
+        let port = self.url.rsplit_once(':').map(|(_, port)| port.to_owned()).expect("a port");
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a directory"));
+        Self::on(directory, &[("SERVER__PORT", &port)])
+    }
+
+    fn on(directory: TempDir, settings: &[(&str, &str)]) -> Self {
         let binary = programs().join("kalamdb-server");
         assert!(binary.exists(), "the server is not built: cargo build --release --workspace --bins");
         let mut command = Command::new(binary);

@@ -48,6 +48,9 @@ section! {
         host: String = "127.0.0.1".to_owned(),
         /// The port to listen on; 0 takes a free one and prints it.
         port: u16 = 8080,
+        /// How clients reach the server if not at its own address, for what SUBSCRIBE TO answers: behind a proxy, or listening
+        /// on all addresses. `https://db.example.com`; empty for the address that it listens on.
+        public_url: String = String::new(),
         /// The file with the server's certificate and those that lead to its issuer, in PEM form; empty for no TLS. With
         /// one the server speaks TLS 1.2 and 1.3 and nothing else. Read at the start.
         tls_cert_file: String = String::new(),
@@ -109,9 +112,12 @@ section! {
         commit_queue_max: usize = 4096,
         /// Changes in one group commit. Larger groups amortise the sync over more statements.
         group_changes_max: usize = 20_000,
-        /// How long change-log entries and the versions they point to are kept after a flush, in seconds. A cursor
-        /// older than that must resynchronise from a snapshot.
+        /// How long change-log entries and the versions they point to are kept, in seconds. A cursor older than that is
+        /// served from the rows themselves, changes of one row merged; one of a STREAM table must resynchronise. Longer
+        /// costs disk.
         change_log_retention_seconds: u64 = 3_600,
+        /// How often change logs are trimmed that no flush trims, in seconds.
+        change_log_trim_interval_seconds: u64 = 60,
     }
 }
 
@@ -298,6 +304,33 @@ section! {
 }
 
 section! {
+    /// `[live]`: subscriptions over WebSocket.
+    LiveSettings {
+        /// WebSocket connections; beyond it new ones get 503.
+        connections_max: usize = 10_000,
+        /// Subscriptions of one connection.
+        subscriptions_per_connection_max: usize = 1_000,
+        /// Rows in a batch of a snapshot, unless the client says otherwise. Larger batches load faster and take more memory.
+        batch_rows: usize = 1_000,
+        /// The most rows in a batch that a client may ask for.
+        batch_rows_max: usize = 10_000,
+        /// Rows and changes that may wait for one connection, each 4 KiB of them counting as one more. Beyond it its subscriptions read the change log at the
+        /// client's pace: more memory here, or more reading there.
+        queue_rows_max: usize = 2_000,
+        /// Bytes in a message from a client.
+        message_bytes_max: usize = 1_048_576,
+        /// Messages that a client may send in a second, on average; five times as many at once.
+        messages_per_second_max: usize = 200,
+        /// How long a connection lives without a message, ping or pong from its client, in seconds.
+        idle_timeout_seconds: u64 = 30,
+        /// Whether the page `/live-demo` is served: two panes, signed in as two users, to see live queries at work.
+        demo_page: bool = false,
+        /// How long a client may take nothing while something waits for it, in seconds. Then the connection is closed.
+        send_timeout_seconds: u64 = 30,
+    }
+}
+
+section! {
     /// `[jobs]`: work in the background.
     JobSettings {
         /// Jobs running at once, flushes aside. More finish sooner and leave less of the machine to everything else.
@@ -412,6 +445,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// `[audit]`.
     pub audit: AuditSettings,
+    /// `[live]`.
+    pub live: LiveSettings,
     /// `[jobs]`.
     pub jobs: JobSettings,
     /// `[clock]`.
@@ -437,6 +472,7 @@ impl Settings {
         ("limits", LimitSettings::KEYS),
         ("auth", AuthSettings::KEYS),
         ("audit", AuditSettings::KEYS),
+        ("live", LiveSettings::KEYS),
         ("jobs", JobSettings::KEYS),
         ("clock", ClockSettings::KEYS),
         ("logging", LoggingSettings::KEYS),

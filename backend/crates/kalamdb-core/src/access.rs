@@ -30,6 +30,8 @@ pub fn right_of(statement: &Statement) -> Option<Right> {
     match statement {
         S::Query(_) | S::Explain { .. } | S::Insert(_) | S::Update(_) | S::Delete(_) => None,
         S::Begin | S::Commit | S::Rollback | S::Use { .. } | S::Describe { .. } => None,
+        // Of what one may read, and of one's own live queries.
+        S::Subscribe { .. } | S::KillLive { .. } => None,
         S::Show(Show::Tables { .. } | Show::Namespaces | Show::Columns { .. }) => None,
         // Of one's own partitions.
         S::Show(Show::Manifest { .. } | Show::ManifestCache) => None,

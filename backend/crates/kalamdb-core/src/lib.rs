@@ -15,6 +15,7 @@
 //! | [`dml`] | INSERT, UPDATE, DELETE, transactions |
 //! | [`query`], [`tables`] | planning and running queries; partitions as DataFusion sees them |
 //! | [`metrics`], [`watched`] | the figures of the server; statements, counted and logged when they have ended |
+//! | [`live`] | live queries, on the change log that commits write |
 //! | [`flush`], [`compaction`], [`jobs`] | from hot to cold; fewer batches of the cold; the job runner |
 //!
 //! When you change how a version is found (hot row, overlay, cold view), these must agree: `tables::provider` for
@@ -33,6 +34,7 @@ pub mod engine;
 pub(crate) mod flush;
 pub mod functions;
 pub mod jobs;
+pub mod live;
 pub mod metrics;
 pub(crate) mod partition;
 pub(crate) mod query;

@@ -183,6 +183,14 @@ figures! {
         "Entries that were committed to the audit log.";
     "kalamdb_live_subscriptions" [] live_subscriptions: IntGauge,
         "Live queries that are open.";
+    "kalamdb_live_connections" [] live_connections: IntGauge,
+        "Connections of live queries that are signed in.";
+    "kalamdb_live_begun_total" [] live_begun: IntCounter,
+        "Live queries that were begun.";
+    "kalamdb_live_fell_behind_total" [] live_fell_behind: IntCounter,
+        "How often a live query read the change log by itself because its client was slow.";
+    "kalamdb_live_resyncs_total" [] live_resyncs: IntCounter,
+        "How often a cursor could not be served whole, and all rows were sent again.";
     "kalamdb_requests_running" [] requests_running: IntGauge,
         "Requests to the engine that run now.";
     "kalamdb_requests_limited_total" [] requests_limited: IntCounter,

@@ -1,4 +1,4 @@
-//! SHOW, DESCRIBE, USE, FLUSH, STORAGE, CHECK TABLE, BACKUP, RESTORE and KILL.
+//! SHOW, DESCRIBE, USE, FLUSH, STORAGE, CHECK TABLE, BACKUP, RESTORE, SUBSCRIBE and KILL.
 
 use kalamdb_commons::Result;
 use sqlparser::tokenizer::{Token, Word};
@@ -174,31 +174,53 @@ fn database(cursor: &mut Cursor<'_>) -> Result<String> {
     cursor.identifier("a namespace name")
 }
 
+/// SUBSCRIBE, after the word: `TO ns.t [WHERE ...]`, or `TO SELECT ...`.
+pub(crate) fn subscribe(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.call("SUBSCRIBE TO");
+    cursor.expect("TO")?;
+    let start = cursor.position();
+    if cursor.sees("SELECT") {
+        cursor.query()?;
+        return Ok(Statement::Subscribe { sql: cursor.text_since(start) });
+    }
+    cursor.table_name("a table name or a SELECT")?;
+    if cursor.accept("WHERE") {
+        cursor.expr()?;
+    }
+    Ok(Statement::Subscribe { sql: format!("SELECT * FROM {}", cursor.text_since(start)) })
+}
+
 /// KILL, after the word.
 pub(crate) fn kill(cursor: &mut Cursor<'_>) -> Result<Statement> {
-    cursor.call("KILL JOB");
-    if !cursor.sees("JOB") {
-        return Err(match cursor.peek_word() {
-            Some(word) => cursor.not_implemented(&format!("KILL {word}")),
-            None => cursor.unexpected("JOB"),
-        });
+    cursor.call("KILL");
+    if cursor.accept("JOB") {
+        return Ok(Statement::KillJob { job: id(cursor, "a job id")? });
     }
-    cursor.skip();
-    let job = match cursor.peek() {
-        Token::SingleQuotedString(_) => cursor.string("a job id")?,
+    if cursor.accept("LIVE") {
+        cursor.expect("QUERY")?;
+        return Ok(Statement::KillLive { live: id(cursor, "a live id")? });
+    }
+    Err(match cursor.peek_word() {
+        Some(word) => cursor.not_implemented(&format!("KILL {word}")),
+        None => cursor.unexpected("JOB or LIVE QUERY"),
+    })
+}
+
+fn id(cursor: &mut Cursor<'_>, what: &str) -> Result<String> {
+    Ok(match cursor.peek() {
+        Token::SingleQuotedString(_) => cursor.string(what)?,
         Token::Word(Word { value, quote_style: Some(_), .. }) => {
-            let job = value.clone();
+            let id = value.clone();
             cursor.skip();
-            job
+            id
         }
-        Token::Word(_) | Token::Number(..) => bare_job(cursor),
-        _ => return Err(cursor.unexpected("a job id")),
-    };
-    Ok(Statement::KillJob { job })
+        Token::Word(_) | Token::Number(..) => bare_id(cursor),
+        _ => return Err(cursor.unexpected(what)),
+    })
 }
 
 /// `FL-7f3a`: words, numbers and hyphens, as they stand.
-fn bare_job(cursor: &mut Cursor<'_>) -> String {
+fn bare_id(cursor: &mut Cursor<'_>) -> String {
     let before = cursor.position();
     while matches!(cursor.peek(), Token::Word(Word { quote_style: None, .. }) | Token::Number(..) | Token::Minus) {
         cursor.skip();

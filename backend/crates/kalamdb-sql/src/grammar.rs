@@ -13,7 +13,7 @@ const KNOWN: &[&str] = &[
     "ANALYZE", "ATTACH", "CACHE", "CALL", "CHECKPOINT", "CLOSE", "CLUSTER", "COMMENT", "COPY", "DEALLOCATE",
     "DECLARE", "DENY", "DETACH", "DISCARD", "DO", "EXECUTE", "EXPORT", "FETCH", "GRANT", "IMPORT", "INSTALL", "LISTEN",
     "LOAD", "LOCK", "MERGE", "MOVE", "MSCK", "NOTIFY", "OPEN", "OPTIMIZE", "PRAGMA", "PREPARE", "REASSIGN", "REFRESH",
-    "REINDEX", "RELEASE", "RENAME", "REPAIR", "REPLACE", "RESET", "REVOKE", "SAVEPOINT", "SET", "SUBSCRIBE", "UNCACHE",
+    "REINDEX", "RELEASE", "RENAME", "REPAIR", "REPLACE", "RESET", "REVOKE", "SAVEPOINT", "SET", "UNCACHE",
     "UNLISTEN", "UNLOAD", "UNLOCK", "UPSERT", "VACUUM",
 ];
 
@@ -77,6 +77,7 @@ fn begin(cursor: &mut Cursor<'_>) -> Result<Statement> {
             cursor.expect("AUDIT")?;
             Statement::VerifyAudit
         }
+        "SUBSCRIBE" => admin::subscribe(cursor)?,
         _ => return Err(unknown),
     })
 }

@@ -204,6 +204,16 @@ pub enum Statement {
     },
     /// VERIFY AUDIT.
     VerifyAudit,
+    /// SUBSCRIBE TO: how to connect for a live query.
+    Subscribe {
+        /// The live query.
+        sql: String,
+    },
+    /// KILL LIVE QUERY.
+    KillLive {
+        /// Its id in `system.live`.
+        live: String,
+    },
     /// KILL JOB.
     KillJob {
         /// The job, such as `FL-7f3a...`.

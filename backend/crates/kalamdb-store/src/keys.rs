@@ -354,17 +354,24 @@ pub struct ChangeEntry {
     pub kind: ChangeKind,
     /// The `_updated` of the version before, if there was one.
     pub previous: Option<CommitTime>,
+    /// Whether the same commit goes on: another entry of it follows in this partition.
+    pub open: bool,
 }
 
+/// The bit beside the kind that says that the commit goes on.
+const OPEN: u8 = 0x80;
+
 impl ChangeEntry {
-    /// As it is stored: the kind, `_id`, and `_updated` of the version before if there is one.
+    /// As it is stored: the kind, with a bit for a commit that goes on, `_id`, and `_updated` of the version before if
+    /// there is one.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(1 + 2 * NUMBER_BYTES);
-        out.put_u8(match self.kind {
+        let kind = match self.kind {
             ChangeKind::Insert => 1,
             ChangeKind::Update => 2,
             ChangeKind::Delete => 3,
-        });
+        };
+        out.put_u8(if self.open { kind | OPEN } else { kind });
         out.put_i64_le(self.row_id.0);
         if let Some(previous) = self.previous {
             out.put_i64_le(previous.0);
@@ -379,7 +386,8 @@ impl ChangeEntry {
 
     fn parse(value: &[u8]) -> Option<Self> {
         let (kind, rest) = value.split_first()?;
-        let kind = match kind {
+        let open = kind & OPEN != 0;
+        let kind = match kind & !OPEN {
             1 => ChangeKind::Insert,
             2 => ChangeKind::Update,
             3 => ChangeKind::Delete,
@@ -390,7 +398,7 @@ impl ChangeEntry {
             [] => None,
             bytes => Some(CommitTime(i64::from_le_bytes(bytes.try_into().ok()?))),
         };
-        Some(Self { row_id: RowId(i64::from_le_bytes(row.try_into().ok()?)), kind, previous })
+        Some(Self { row_id: RowId(i64::from_le_bytes(row.try_into().ok()?)), kind, previous, open })
     }
 }
 

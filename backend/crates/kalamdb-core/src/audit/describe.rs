@@ -67,6 +67,8 @@ pub(crate) fn kind(statement: &Statement) -> &'static str {
         S::EraseUser { .. } => "ERASE USER",
         S::KillJob { .. } => "KILL JOB",
         S::VerifyAudit => "VERIFY AUDIT",
+        S::Subscribe { .. } => "SUBSCRIBE TO",
+        S::KillLive { .. } => "KILL LIVE QUERY",
     }
 }
 
@@ -101,7 +103,8 @@ fn objects(statement: &Statement, namespace: &NamespaceId) -> Vec<String> {
         }
         S::Update(update) => one(&update.table),
         S::Delete(delete) => one(&delete.table),
-        S::Begin | S::Commit | S::Rollback | S::VerifyAudit | S::Tidy(_) => Vec::new(),
+        S::Begin | S::Commit | S::Rollback | S::VerifyAudit | S::Tidy(_) | S::Subscribe { .. } => Vec::new(),
+        S::KillLive { live } => vec![live.clone()],
         S::CreateNamespace { name, .. } | S::DropNamespace { name, .. } | S::AlterNamespace { name, .. } => {
             vec![name.clone()]
         }

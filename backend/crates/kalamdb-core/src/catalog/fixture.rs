@@ -8,7 +8,7 @@ use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kalamdb_commons::error::{ErrorKind, Result};
-use kalamdb_commons::ids::{NamespaceId, StorageId, TableRef, UserId};
+use kalamdb_commons::ids::{CommitTime, NamespaceId, StorageId, TableRef, UserId};
 use kalamdb_commons::schema::{Actor, Role, Table};
 use kalamdb_commons::settings::LimitSettings;
 use kalamdb_store::{Page, Snapshot, StoreError};
@@ -28,6 +28,7 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         let context = DdlContext {
             now_ms: 1_750_000_000_000,
+            through: CommitTime::ZERO,
             current_namespace: Some(NamespaceId::new("app").unwrap()),
             actor: actor("root", Role::System),
             storages: vec![StorageId::new("local").unwrap(), StorageId::new("s3").unwrap()],

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kalamdb_commons::ids::{Incarnation, NamespaceId, TableRef, UserId};
+use kalamdb_commons::ids::{CommitTime, Incarnation, NamespaceId, TableRef, UserId};
 use kalamdb_commons::limits::UserLimit;
 use kalamdb_commons::schema::{Role, Table};
 use kalamdb_commons::types::ColumnType;
@@ -111,6 +111,9 @@ pub struct User {
     /// Whether it is being erased: it is due at once, and nothing of it may be left in any file.
     #[serde(default)]
     pub erase: bool,
+    /// The last commit before it was created: up to there its partitions were those of an earlier account of the name.
+    #[serde(default)]
+    pub later_than: CommitTime,
 }
 
 impl User {

@@ -40,6 +40,9 @@ pub(crate) struct Change {
     pub(crate) replaces: Option<Seen>,
     /// The encoded row, a deletion's with the row's last values. The committer writes the times into it.
     pub(crate) value: Vec<u8>,
+    /// The encoded version that it replaces, if that one is cold: the change log must lead to it, and the hot tier has
+    /// it no longer.
+    pub(crate) before: Option<Vec<u8>>,
     /// Whether it deletes the row.
     pub(crate) deletes: bool,
     /// All unique keys that the new version holds. Empty for deletions.

@@ -1,23 +1,24 @@
 //! One group commit while it is being put together: the batch, what it will mean in memory, and who waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kalamdb_commons::ids::{CommitTime, PartitionId, RowId};
+use kalamdb_commons::ids::{CommitTime, Incarnation, PartitionId, RowId};
 use kalamdb_commons::system_columns::{Ceilings, SystemColumns};
 use kalamdb_commons::{Error, Result};
 use kalamdb_store::keys::{self, ChangeEntry, UniqueEntry};
 use kalamdb_store::{Batch, rows};
 use tokio::sync::oneshot;
 
-use super::change::{Change, Receipt, Refusal, Riders, Write};
+use super::change::{Change, Receipt, Refusal, Riders, Seen, Write};
 use super::locks::Held;
 use super::readers::Published;
 use super::{Removal, SchemaChange, Verified};
 use crate::audit::chain::Chain;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogEdit};
 use crate::partition::Partition;
+use crate::partition::births;
 use crate::partition::overlay::Kill;
 use crate::partition::registry::Partitions;
 
@@ -136,7 +137,9 @@ impl Group {
         }
         let replaced = self.newest_of(&write.changes).await?;
         for (change, newest) in write.changes.iter().zip(&replaced) {
-            if !still_as_seen(change, newest.as_ref())? {
+            // A row that became cold since the statement looked is looked at again: the change log needs its version.
+            let has_become_cold = change.replaces.is_some() && newest.is_none() && change.before.is_none();
+            if has_become_cold || !still_as_seen(change, newest.as_ref())? {
                 return Err(Refusal::RowsChanged);
             }
         }
@@ -154,8 +157,9 @@ impl Group {
                 self.batch.delete(keys::unique(space, freed.key, &freed.bytes));
             }
         }
+        let open = followed_by_its_own(&write.changes);
         for (n, (change, newest)) in write.changes.into_iter().zip(replaced).enumerate() {
-            self.put_change(change, newest, CommitTime(first.0 + n as i64));
+            self.put_change(change, newest, CommitTime(first.0 + n as i64), open[n]);
         }
         Ok(Receipt { first })
     }
@@ -183,16 +187,18 @@ impl Group {
         Ok(newest)
     }
 
-    fn put_change(&mut self, mut change: Change, newest: Option<Bytes>, updated: CommitTime) {
+    fn put_change(&mut self, mut change: Change, newest: Option<Bytes>, updated: CommitTime, open: bool) {
         let partition = change.partition.clone();
         let space = partition.keys();
         let born = change.replaces.map_or(updated, |seen| seen.born);
         rows::patch(&mut change.value, updated, born).unwrap_or_else(|_| unreachable!("an encoded row has a header"));
-        let entry =
-            ChangeEntry { row_id: change.row, kind: change.kind(), previous: change.replaces.map(|seen| seen.updated) };
+        let previous = change.replaces.map(|seen| seen.updated);
+        let entry = ChangeEntry { row_id: change.row, kind: change.kind(), previous, open };
         let key = keys::current(space, change.row);
-        if let (Some(old), Some(seen)) = (&newest, change.replaces) {
-            self.batch.put(keys::superseded(space, change.row, seen.updated), old.clone());
+        if let Some(seen) = change.replaces
+            && let Some(old) = newest.clone().or_else(|| cold_version(change.before.take(), seen))
+        {
+            self.batch.put(keys::superseded(space, change.row, seen.updated), old);
         }
         let holder = UniqueEntry { row_id: change.row, updated }.encode();
         for taken in &change.keys {
@@ -258,7 +264,10 @@ impl Group {
         }
         // A schema change has a commit time of its own: a reader at an earlier one has the earlier catalog.
         match system.next_updated(1) {
-            Ok(at) => self.through = at,
+            Ok(at) => {
+                self.through = at;
+                self.note_births(&change.edit, partitions);
+            }
             Err(error) => {
                 drop(done.send(Err(error.into())));
                 return;
@@ -275,6 +284,18 @@ impl Group {
         self.edits_catalog = true;
         let riders = Riders { records: change.edit.puts, audit: change.audit };
         self.stage_records(riders, change.edit.deletes, done);
+    }
+
+    /// Remembers since when the lives of tables last that an edit begins: a cursor from before is of another life.
+    fn note_births(&mut self, edit: &CatalogEdit, partitions: &Partitions) {
+        let lives = edit.affected.iter().filter_map(|name| edit.next.table(name)).map(|table| table.incarnation);
+        // A life may have been drawn long ago, as a restore does: it begins when its table is there.
+        let begun: Vec<Incarnation> = lives.filter(|life| self.catalog.table_by_incarnation(*life).is_none()).collect();
+        for life in begun {
+            let (key, value) = births::record(life, self.through);
+            self.batch.put(key, value);
+            partitions.births().note(life, self.through);
+        }
     }
 
     fn has_commits_since(&self, verified: &Verified, partitions: &Partitions) -> bool {
@@ -370,6 +391,21 @@ impl Group {
             drop(done.send(Err(again())));
         }
     }
+}
+
+/// For each change of a commit, whether another one of the commit follows in the same partition.
+fn followed_by_its_own(changes: &[Change]) -> Vec<bool> {
+    let mut seen = HashSet::new();
+    let mut open: Vec<bool> = changes.iter().rev().map(|change| !seen.insert(change.partition.id())).collect();
+    open.reverse();
+    open
+}
+
+/// The replaced version of a cold row, as the change log keeps it.
+fn cold_version(encoded: Option<Vec<u8>>, seen: Seen) -> Option<Bytes> {
+    let mut value = encoded?;
+    rows::patch(&mut value, seen.updated, seen.born).unwrap_or_else(|_| unreachable!("an encoded row has a header"));
+    Some(value.into())
 }
 
 /// Whether the row is still the version that the statement saw. No hot version means that it is cold and

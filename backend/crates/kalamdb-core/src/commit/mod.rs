@@ -337,6 +337,8 @@ impl Task {
         // IMPORTANT: overlays before publication: a reader at the new U must find every kill up to it.
         group.apply_to_partitions();
         self.readers.publish(Published { snapshot, through, catalog: group.catalog() });
+        // IMPORTANT: after publication: who is told reads the log at the new U.
+        group.partitions().for_each(|partition| partition.published());
         group.answer_all();
     }
 
@@ -369,6 +371,7 @@ impl Task {
             newest.catalog.clone()
         };
         self.readers.publish(Published { snapshot, through: self.system.last_updated(), catalog });
+        self.suspects.partitions.iter().for_each(|partition| partition.published());
         self.suspects = Suspects::default();
         tracing::info!("the store has reopened; writes go on");
         Ok(())

@@ -9,7 +9,7 @@ use kalamdb_commons::clock::Stopwatch;
 use kalamdb_commons::ids::{CommitTime, PartitionId};
 use kalamdb_store::Snapshot;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::catalog::Catalog;
 use crate::partition::view::ColdView;
@@ -31,20 +31,30 @@ pub(crate) struct Readers {
     newest: ArcSwap<Published>,
     active: Mutex<BTreeMap<CommitTime, usize>>,
     left: Notify,
+    /// The version of the newest catalog.
+    catalog: watch::Sender<u64>,
 }
 
 impl Readers {
     /// Starts with the first moment after recovery.
     pub(crate) fn new(first: Published) -> Arc<Self> {
-        Arc::new(Self { newest: ArcSwap::from_pointee(first), active: Mutex::default(), left: Notify::new() })
+        let catalog = watch::Sender::new(first.catalog.version());
+        Arc::new(Self { newest: ArcSwap::from_pointee(first), active: Mutex::default(), left: Notify::new(), catalog })
     }
 
     /// Makes a moment the one that new readers get. Called by the committer only, after its group is as durable
     /// as the setting promises.
     pub(crate) fn publish(&self, next: Published) {
         assert!(next.through >= self.newest.load().through, "U never goes back");
+        let version = next.catalog.version();
         self.newest.store(Arc::new(next));
         self.left.notify_waiters();
+        self.catalog.send_if_modified(|known| std::mem::replace(known, version) != version);
+    }
+
+    /// Changes when another catalog is published.
+    pub(crate) fn catalog_versions(&self) -> watch::Receiver<u64> {
+        self.catalog.subscribe()
     }
 
     /// The newest published moment, without holding it open.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use kalamdb_commons::ids::RowId;
+use kalamdb_commons::ids::{CommitTime, RowId};
 use kalamdb_commons::schema::{Column, ColumnDefault, Table};
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::ast::Expr;
@@ -109,6 +109,9 @@ fn replaced(
     }
     let encoder = RowEncoder::new(table.columns(), table.version);
     let encode = encoder.batch(&new)?;
+    // A statement that finds its rows flushed at its commit looks at them again; a transaction cannot.
+    let cold_through = if scope.writes.is_some() { CommitTime::MAX } else { partition.flushed_through() };
+    let encode_old = encoder.batch(old)?;
     for (at, row) in ids.iter().enumerate() {
         let held: Vec<KeyValue> = before.iter().filter_map(|claims| claims.value(at)).collect();
         let keys: Vec<KeyValue> = match deletes {
@@ -120,6 +123,7 @@ fn replaced(
             row: *row,
             replaces: Some(seen[at]),
             value: encode.row(at, deletes)?,
+            before: if seen[at].updated <= cold_through { Some(encode_old.row(at, false)?) } else { None },
             deletes,
             freed: held.into_iter().filter(|key| !keys.contains(key)).collect(),
             keys,

@@ -86,7 +86,7 @@ pub(crate) fn named_key(table: &Table, filter: &Expr) -> Result<Option<NamedKey>
 
 /// A literal as a value of a column, if it is one exactly: a comparison with anything else is for the planner, which
 /// knows how to compare across types.
-fn literal(value: &Expr, column: &Column) -> Option<ArrayRef> {
+pub(crate) fn literal(value: &Expr, column: &Column) -> Option<ArrayRef> {
     if let Expr::Nested(inner) = value {
         return literal(inner, column);
     }
@@ -174,7 +174,7 @@ pub(crate) async fn fetch(
 }
 
 /// One row of a batch file, in the columns of today.
-async fn cold_row(
+pub(crate) async fn cold_row(
     table: &Table,
     read: &PartitionRead,
     place: Place,

@@ -264,6 +264,7 @@ pub(crate) fn prepare(
             row: *row,
             replaces: None,
             value: encode.row(at, false)?,
+            before: None,
             deletes: false,
             keys: prepared.claims.iter().filter_map(|claims| claims.value(at)).collect(),
             freed: Vec::new(),

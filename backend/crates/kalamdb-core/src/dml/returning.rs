@@ -63,7 +63,7 @@ impl Returning {
     }
 
     /// The columns of the answer.
-    fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(self.outputs.iter().map(|(field, _)| field.clone()).collect::<Vec<_>>()))
     }
 

@@ -73,7 +73,7 @@ impl WriteSet {
 
     /// Adds a change. One to a row that the set holds already becomes one change from what was there before.
     pub(crate) fn apply(&mut self, mut change: Change, limits: &LimitSettings) -> Result<()> {
-        self.bytes += change.value.len();
+        self.bytes += change.value.len() + change.before.as_ref().map_or(0, Vec::len);
         let id = change.partition.id().clone();
         let writes = self.partitions.entry(id.clone()).or_insert_with(|| PartitionWrites {
             partition: change.partition.clone(),
@@ -98,6 +98,7 @@ impl WriteSet {
             }
             Some(before) => {
                 change.replaces = before.replaces;
+                change.before = before.before;
                 // A key that the first change freed, and that the second did not take back, is still to be freed.
                 let kept = before.freed.into_iter().filter(|freed| !change.keys.contains(freed));
                 let kept: Vec<KeyValue> = kept.collect();

@@ -31,7 +31,7 @@ use kalamdb_auth::sessions::SessionId;
 use kalamdb_auth::throttle::LoginThrottle;
 use kalamdb_auth::tokens::TokenIssuer;
 use kalamdb_commons::clock::{Clock, Entropy};
-use kalamdb_commons::ids::{NamespaceId, UserId};
+use kalamdb_commons::ids::{CommitTime, NamespaceId, UserId};
 use kalamdb_commons::schema::Role;
 use kalamdb_commons::settings::{AuthSettings, Settings};
 use kalamdb_commons::{Error, Result};
@@ -152,6 +152,7 @@ impl Accounts {
             deleted_at_ms: None,
             purge_life: None,
             erase: false,
+            later_than: CommitTime::ZERO,
             limits: BTreeMap::new(),
         });
         let options = serde_json::Map::new();

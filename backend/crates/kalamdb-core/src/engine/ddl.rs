@@ -119,6 +119,7 @@ impl Engine {
     ) -> Result<DdlContext> {
         Ok(DdlContext {
             now_ms: self.clock().now_ms(),
+            through: scope.point.through(),
             current_namespace: Some(scope.namespace.clone()),
             actor: scope.subject().clone(),
             storages: self.cold().manifests().storages().list().into_iter().map(|(id, _)| id).collect(),

@@ -418,6 +418,14 @@ impl Execution {
                 let report = self.engine.verify_audit().await?;
                 Ok(OutcomeResult::Rows(in_memory(verified(&report)?, &stats)))
             }
+            Statement::Subscribe { sql } => {
+                let batch = self.engine.how_to_subscribe(&self.scope(&stats), &sql)?;
+                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+            }
+            Statement::KillLive { live } => {
+                let message = self.engine.kill_live(&self.scope(&stats), &live)?;
+                Ok(OutcomeResult::Done { message })
+            }
             Statement::KillJob { job } => {
                 let message = self.engine.kill_job(&job).await?;
                 Ok(OutcomeResult::Done { message })
@@ -647,7 +655,7 @@ fn only_table(scope: &StatementScope, query: &Query) -> Option<Arc<Table>> {
     scope.table(&name, Access::Read).ok()
 }
 
-fn flags_of(schema: &SchemaRef, table: Option<&Table>) -> Vec<ColumnFlags> {
+pub(crate) fn flags_of(schema: &SchemaRef, table: Option<&Table>) -> Vec<ColumnFlags> {
     let flags = schema.fields().iter().map(|field| {
         let known = table.and_then(|table| Some((table, table.column(field.name())?)));
         let Some((table, column)) = known else { return ColumnFlags::default() };

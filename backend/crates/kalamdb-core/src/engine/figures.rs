@@ -67,5 +67,10 @@ impl Engine {
         let totals = self.usage.totals();
         set(&self.metrics.requests_running, totals.running);
         set(&self.metrics.live_subscriptions, totals.subscriptions);
+        let live = self.live.figures();
+        set(&self.metrics.live_connections, live.connections);
+        copy(&self.metrics.live_begun, live.begun);
+        copy(&self.metrics.live_fell_behind, live.fell_behind);
+        copy(&self.metrics.live_resyncs, live.resyncs);
     }
 }

@@ -47,8 +47,9 @@ pub(crate) mod usage;
 mod weak;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -77,6 +78,8 @@ use crate::commit::readers::{Published, Readers};
 use crate::commit::{CEILINGS, Committer, Shard};
 use crate::dml::constraints::Constraints;
 use crate::jobs::{JobRunner, Records, executors};
+use crate::live::hub::Hub;
+use crate::live::lost_tails::LostTails;
 use crate::metrics::Metrics;
 use crate::partition::entries::NodeEntries;
 use crate::partition::registry::Partitions;
@@ -110,8 +113,10 @@ pub struct Engine {
     audit: Audit,
     usage: Usage,
     metrics: Arc<Metrics>,
+    live: Arc<Hub>,
     ddl: tokio::sync::Mutex<()>,
     setting_sources: Mutex<BTreeMap<String, String>>,
+    address: OnceLock<SocketAddr>,
     stop: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     weak: WeakEngine,
@@ -159,6 +164,10 @@ impl Engine {
         }
         let key = Arc::new(audit::open_key(&settings, &entropy, snapshot.as_ref()).await?);
         let chain = Chain::load(snapshot.as_ref(), key.clone()).await?;
+        let (begins_above, durability) = (system.last_updated(), settings.hot.durability);
+        let lost =
+            LostTails::at_start(store.as_ref(), snapshot.as_ref(), &partitions, begins_above, durability).await?;
+        let live = Hub::new(settings.live.clone(), lost);
         let first = Published { snapshot: snapshot.clone(), through: system.last_updated(), catalog };
         let readers = Readers::new(first);
         let metrics = Arc::<Metrics>::default();
@@ -194,13 +203,16 @@ impl Engine {
             idempotency: Idempotency::default(),
             audit: Audit::new(key),
             metrics,
+            live,
             ddl: tokio::sync::Mutex::new(()),
             setting_sources: Mutex::default(),
+            address: OnceLock::new(),
             stop: CancellationToken::new(),
             tasks: Mutex::new(vec![committing]),
             weak: WeakEngine::new(weak.clone()),
         });
         engine.jobs.begin(executors::all(&engine)).await?;
+        engine.live.serve(&engine.weak);
         engine.begin_upkeep();
         Ok(engine)
     }
@@ -219,6 +231,25 @@ impl Engine {
         }
         self.store.sync().await?;
         Ok(self.store.close().await?)
+    }
+
+    /// Where the server listens, for whoever asks how to connect.
+    pub fn set_address(&self, address: SocketAddr) {
+        // A server listens once.
+        let _first = self.address.set(address);
+    }
+
+    /// The URL under which clients reach the server.
+    pub(crate) fn public_url(&self) -> String {
+        let server = &self.settings.server;
+        if !server.public_url.is_empty() {
+            return server.public_url.trim_end_matches('/').to_owned();
+        }
+        let scheme = if server.tls_cert_file.is_empty() { "http" } else { "https" };
+        match self.address.get() {
+            Some(address) => format!("{scheme}://{address}"),
+            None => format!("{scheme}://{}:{}", server.host, server.port),
+        }
     }
 
     /// Where settings that are not at their default came from, for `system.settings`.
@@ -282,6 +313,10 @@ impl Engine {
 
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    pub(crate) fn live(&self) -> &Arc<Hub> {
+        &self.live
     }
 
     pub(crate) fn locks(&self) -> &Arc<Locks> {

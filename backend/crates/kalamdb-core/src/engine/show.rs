@@ -57,6 +57,7 @@ impl Engine {
             Needs::Jobs => view.jobs = self.jobs().records(),
             Needs::Storages => view.storages = self.storage_infos(),
             Needs::Stats => view.stats = self.stats().await,
+            Needs::Live => view.live = self.live_infos(scope),
             Needs::Manifests => view.manifests = self.manifests(scope, only).await?,
             Needs::ManifestCache => view.manifest_cache = self.manifest_cache(scope).await?,
             Needs::Usage => {

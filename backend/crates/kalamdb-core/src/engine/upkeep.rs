@@ -64,6 +64,10 @@ impl Engine {
         });
         self.periodically(seconds(60), |engine| async move { engine.bring_audit_up().await });
         self.begin_mending();
+        self.periodically(seconds(self.settings.hot.change_log_trim_interval_seconds), |engine| async move {
+            engine.trim_change_logs().await;
+            engine.live.forget_unused();
+        });
         let engine = Arc::downgrade(self);
         self.in_background(async move {
             if let Some(engine) = engine.upgrade() {
@@ -118,6 +122,21 @@ impl Engine {
         }
     }
 
+    /// Trims the change logs that no flush trims: of STREAM tables, and of partitions that are written no more.
+    pub async fn trim_change_logs(self: &Arc<Self>) {
+        let through = removal::trimmed_through(self);
+        for partition in self.partitions.all() {
+            if !partition.log_reaches_back_to(through) {
+                continue;
+            }
+            // Whoever holds it trims the log too, or the next turn does.
+            let Some(_maintenance) = partition.try_maintain() else { continue };
+            if let Err(error) = removal::trim_change_log(self, &partition).await {
+                tracing::warn!(%error, partition = %partition.id(), "a change log could not be trimmed; it is tried again");
+            }
+        }
+    }
+
     async fn remove_garbage_of(self: &Arc<Self>, partition: &Arc<Partition>) -> Result<()> {
         let view = partition.view_at(CommitTime::MAX, &self.cold).await?;
         let behind = partition.record().flushed_through < view.flushed_through();
@@ -146,6 +165,7 @@ impl Engine {
                     drop(partition.compact().await);
                 }
                 engine.partitions.forget(life.incarnation);
+                engine.live.forget(life.incarnation);
                 engine.submit_removal(life).await;
             }
         });

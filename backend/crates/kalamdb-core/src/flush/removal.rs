@@ -126,10 +126,15 @@ pub(crate) fn log_kept_since(engine: &Engine, now_ns: i64) -> CommitTime {
     CommitTime(now_ns.saturating_sub(i64::try_from(kept_ns).unwrap_or(i64::MAX)))
 }
 
-/// Removes change-log entries beyond their retention, each with the version that it replaced.
-async fn trim_change_log(engine: &Arc<Engine>, partition: &Arc<Partition>) -> Result<()> {
-    let kept_since = log_kept_since(engine, engine.clock().now_ns());
-    let through = kept_since.min(engine.committer().readers().oldest());
+/// Removes change-log entries beyond their retention, each with the version that it replaced. The caller holds the
+/// partition's maintenance.
+pub(crate) async fn trim_change_log(engine: &Arc<Engine>, partition: &Arc<Partition>) -> Result<()> {
+    let through = trimmed_through(engine);
+    if !partition.log_reaches_back_to(through) {
+        return Ok(());
+    }
+    // IMPORTANT: from here on nobody begins to read below, and who reads already is waited for.
+    let through = partition.trim_log(through);
     let mut record = partition.record();
     if through <= record.change_log_trimmed_through {
         return Ok(());
@@ -159,5 +164,14 @@ async fn trim_change_log(engine: &Arc<Engine>, partition: &Arc<Partition>) -> Re
         }
         next = page.next;
     }
+    let rest = point.snapshot.scan(&end, &keys::prefix_end(&keys::change_prefix(space)), 1, SCAN_PAGE_BYTES).await?;
+    let first = rest.entries.first().map(|(key, _)| keys::change_time_of(key)).transpose()?;
+    // Whoever has everything through the last entry that is gone has missed nothing.
+    partition.log_trimmed(first, point.through);
     Ok(())
+}
+
+/// Through when change logs are not kept any longer, as far as nobody reads at an earlier moment.
+pub(crate) fn trimmed_through(engine: &Engine) -> CommitTime {
+    log_kept_since(engine, engine.clock().now_ns()).min(engine.committer().readers().oldest())
 }

@@ -22,7 +22,9 @@
 //! When you change what a view is made from, look at [`lookup`], which answers from the same parts for single rows,
 //! and at `flush` and `compaction`, which make the next view.
 
+pub(crate) mod births;
 pub(crate) mod entries;
+pub(crate) mod log_pins;
 pub(crate) mod lookup;
 pub(crate) mod lost;
 pub(crate) mod overlay;
@@ -39,6 +41,7 @@ use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::{Asked, Loaded, PartitionSpec};
 use kalamdb_store::keys::{self, KeySpace, PartitionRecord};
 use kalamdb_store::{Snapshot, rows};
+use log_pins::{LogPin, LogPins};
 use overlay::{Kill, Overlay};
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
@@ -93,6 +96,12 @@ impl HotTotal {
     }
 }
 
+/// Who wants to know that a partition has new commits.
+pub(crate) trait Watcher: std::fmt::Debug + Send + Sync {
+    /// A group with commits to the partition has been published. Called by the committer: it must not wait.
+    fn published(&self);
+}
+
 #[derive(Debug)]
 struct State {
     record: PartitionRecord,
@@ -109,6 +118,10 @@ struct State {
     tidy_through: Option<u64>,
     /// When it was last opened only to see whether it needs a compaction, in ns; 0 if never.
     looked_at_ns: i64,
+    log: LogPins,
+    /// No entry of the change log is older; `None` if it is empty.
+    log_begins: Option<CommitTime>,
+    watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl State {
@@ -160,6 +173,7 @@ impl Partition {
     pub(crate) fn new(table: &Table, scope: &Scope, record: Option<PartitionRecord>, total: &Arc<HotTotal>) -> Self {
         let id = PartitionId { incarnation: table.incarnation, scope: scope.clone() };
         let record_written = record.is_some();
+        let trimmed = record.as_ref().map_or(CommitTime::ZERO, |record| record.change_log_trimmed_through);
         let record = record.unwrap_or_else(|| new_record(&table.name));
         Self {
             keys: KeySpace::new(&table.name, table.id, &id),
@@ -186,6 +200,9 @@ impl Partition {
                 in_flight: None,
                 tidy_through: None,
                 looked_at_ns: 0,
+                log: LogPins::new(trimmed),
+                log_begins: record_written.then_some(trimmed),
+                watcher: None,
             }),
             loading: Arc::default(),
             maintenance: Arc::default(),
@@ -289,6 +306,54 @@ impl Partition {
         (!state.record_written).then(|| state.record.clone())
     }
 
+    /// The newest F that is known.
+    pub(crate) fn flushed_through(&self) -> CommitTime {
+        let state = self.state.lock();
+        state.views.back().map_or(state.record.flushed_through, |view| view.flushed_through())
+    }
+
+    /// Who is told of new commits from now on.
+    pub(crate) fn set_watcher(&self, watcher: Option<Arc<dyn Watcher>>) {
+        self.state.lock().watcher = watcher;
+    }
+
+    /// New commits have been published.
+    pub(crate) fn published(&self) {
+        let watcher = self.state.lock().watcher.clone();
+        if let Some(watcher) = watcher {
+            watcher.published();
+        }
+    }
+
+    /// Keeps the change log above `cursor` from being trimmed. `None` if it has been already.
+    pub(crate) fn pin_log(self: &Arc<Self>, cursor: CommitTime) -> Option<LogPin> {
+        self.state.lock().log.add(cursor).then(|| LogPin::new(self.clone(), cursor))
+    }
+
+    /// How far the change log may be trimmed, at most through `wanted`. From now on nobody begins to read below.
+    pub(crate) fn trim_log(&self, wanted: CommitTime) -> CommitTime {
+        self.state.lock().log.trim(wanted)
+    }
+
+    /// Whether the change log may have entries through a moment.
+    pub(crate) fn log_reaches_back_to(&self, through: CommitTime) -> bool {
+        self.state.lock().log_begins.is_some_and(|begins| begins <= through)
+    }
+
+    /// The change log has been trimmed as far as the record says, and begins with this entry; it is empty if there is none,
+    /// unless one was committed after `seen`.
+    pub(crate) fn log_trimmed(&self, first: Option<CommitTime>, seen: CommitTime) {
+        let mut state = self.state.lock();
+        let last = state.record.change_log_trimmed_through;
+        state.log.trimmed(last);
+        let newer = (state.hot.last > seen).then_some(CommitTime(seen.0 + 1));
+        state.log_begins = first.or(newer);
+    }
+
+    fn move_pin(&self, from: Option<CommitTime>, to: Option<CommitTime>) {
+        self.state.lock().log.move_pin(from, to);
+    }
+
     /// What the hot tier holds.
     pub(crate) fn hot(&self) -> HotCount {
         self.state.lock().hot
@@ -301,6 +366,7 @@ impl Partition {
         for kill in effects.kills {
             state.overlay.push(kill);
         }
+        state.log_begins = state.log_begins.or(effects.first);
         let before = state.hot;
         let hot = &mut state.hot;
         hot.rows = hot.rows.saturating_add_signed(effects.rows);
@@ -344,6 +410,7 @@ impl Partition {
         let mut state = self.state.lock();
         self.total.moved(state.hot, hot);
         state.hot = hot;
+        state.log_begins = Some(state.record.change_log_trimmed_through);
         state.overlay = Overlay::recovered(kills);
         Ok(())
     }
@@ -464,6 +531,7 @@ impl Partition {
     pub(crate) fn emptied(&self) {
         let mut state = self.state.lock();
         self.total.moved(state.hot, HotCount::default());
+        let (log, watcher) = (std::mem::take(&mut state.log), state.watcher.take());
         *state = State {
             record: new_record(&self.spec.table),
             record_written: false,
@@ -474,6 +542,9 @@ impl Partition {
             in_flight: None,
             tidy_through: None,
             looked_at_ns: 0,
+            log,
+            log_begins: None,
+            watcher,
         };
     }
 

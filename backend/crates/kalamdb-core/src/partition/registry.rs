@@ -9,6 +9,7 @@ use kalamdb_commons::schema::Table;
 use kalamdb_store::Snapshot;
 use kalamdb_store::keys::{self, PartitionRecord};
 
+use super::births::Births;
 use super::{HotTotal, Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
 use crate::catalog::Catalog;
 
@@ -18,6 +19,7 @@ use crate::catalog::Catalog;
 pub(crate) struct Partitions {
     by_life: DashMap<Incarnation, Arc<Scopes>>,
     hot: Arc<HotTotal>,
+    births: Births,
 }
 
 /// The partitions of one life of a table.
@@ -26,7 +28,7 @@ type Scopes = DashMap<Scope, Arc<Partition>>;
 impl Partitions {
     /// Finds every partition that was ever written to, and counts its hot rows.
     pub(crate) async fn recover(snapshot: &dyn Snapshot, catalog: &Catalog) -> Result<Self> {
-        let partitions = Self::default();
+        let partitions = Self { births: Births::recover(snapshot).await?, ..Self::default() };
         let prefix = keys::all_partition_records_prefix();
         let end = keys::prefix_end(&prefix);
         let mut next = Some(prefix);
@@ -43,6 +45,11 @@ impl Partitions {
             next = page.next;
         }
         Ok(partitions)
+    }
+
+    /// Since when each life of a table lasts.
+    pub(crate) fn births(&self) -> &Births {
+        &self.births
     }
 
     fn scopes(&self, incarnation: Incarnation) -> Arc<Scopes> {

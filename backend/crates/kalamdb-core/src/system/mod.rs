@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`audit`] | `audit_log`, VERIFY AUDIT |
 //! | [`catalog_tables`] | `users`, `namespaces`, `tables`, `schemas`, `columns` |
-//! | [`server_tables`] | `storages`, `jobs`, `manifest`, `manifest_cache`, `stats`, `settings`, `cluster` |
+//! | [`server_tables`] | `storages`, `jobs`, `live`, `manifest`, `manifest_cache`, `stats`, `settings`, `cluster` |
 //! | [`information_schema`] | `tables` and `columns` as PostgreSQL has them |
 //! | [`usage_tables`] | `user_usage` |
 //! | [`show`] | SHOW and DESCRIBE |
@@ -75,6 +75,8 @@ pub struct SystemView {
     pub stats: Vec<(String, String)>,
     /// Metrics of the table that SHOW STATS FOR TABLE names, hot tier.
     pub table_stats: Vec<(String, String)>,
+    /// The live queries that the actor may see.
+    pub live: Vec<LiveInfo>,
     /// Manifests as JSON.
     pub manifests: Vec<(TableRef, Scope, String)>,
     /// Entries of the manifest cache.
@@ -101,6 +103,7 @@ impl SystemView {
             storages: Vec::new(),
             stats: Vec::new(),
             table_stats: Vec::new(),
+            live: Vec::new(),
             manifests: Vec::new(),
             manifest_cache: Vec::new(),
             usage: Vec::new(),
@@ -120,6 +123,25 @@ pub struct StorageInfo {
     pub storage_type: String,
     /// Where it begins: a directory, or `s3://bucket/prefix`.
     pub base_directory: String,
+}
+
+/// A live query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveInfo {
+    /// The server's id of it, which KILL LIVE QUERY takes.
+    pub live_id: String,
+    /// The client's id of it.
+    pub subscription_id: String,
+    /// Its table, once that is known.
+    pub table: Option<TableRef>,
+    /// Whose.
+    pub user: String,
+    /// Its SQL.
+    pub query: String,
+    /// `loading`, `live` or `behind`.
+    pub status: String,
+    /// Changes sent so far.
+    pub changes: u64,
 }
 
 /// A node.
@@ -148,6 +170,8 @@ pub enum Needs {
     ManifestCache,
     /// What users use.
     Usage,
+    /// The live queries.
+    Live,
 }
 
 /// A table that the server answers by itself.
@@ -210,12 +234,13 @@ const fn for_dba(
     SystemTable { namespace: SYSTEM, name, needs, right: Some(Right::ServerTables), columns, fill }
 }
 
-static TABLES: [SystemTable; 16] = [
+static TABLES: [SystemTable; 17] = [
     // Its rows come page by page, from `tables`.
     for_dba(AUDIT_LOG, Needs::Nothing, audit::AUDIT_LOG, |_| Ok(Vec::new())),
     for_dba("cluster", Needs::Nothing, server_tables::CLUSTER, server_tables::cluster),
     for_all(SYSTEM, "columns", catalog_tables::COLUMNS, catalog_tables::columns),
     for_dba("jobs", Needs::Jobs, server_tables::JOBS, server_tables::jobs),
+    for_owners("live", Needs::Live, server_tables::LIVE, server_tables::live),
     for_owners("manifest", Needs::Manifests, server_tables::MANIFEST, server_tables::manifest),
     for_owners("manifest_cache", Needs::ManifestCache, server_tables::MANIFEST_CACHE, server_tables::manifest_cache),
     for_all(SYSTEM, "namespaces", catalog_tables::NAMESPACES, catalog_tables::namespaces),

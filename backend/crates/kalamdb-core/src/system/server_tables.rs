@@ -1,5 +1,5 @@
-//! `system.storages`, `jobs`, `stats`, `settings` and `cluster`: the server as a whole, for `dba`; `manifest` and
-//! `manifest_cache`, of which others see what is about their own partitions.
+//! `system.storages`, `jobs`, `stats`, `settings` and `cluster`: the server as a whole, for `dba`; `live`, `manifest` and
+//! `manifest_cache`, of which others see what is about themselves.
 
 use arrow::array::RecordBatch;
 use kalamdb_commons::error::{Error, Result};
@@ -151,6 +151,34 @@ pub(super) fn manifest_cache(view: &SystemView) -> Result<Vec<Row>> {
             Cell::Int(entry.ttl_seconds),
             entry.source.as_str().into(),
             entry.sync_state.as_str().into(),
+        ]
+    });
+    Ok(rows.collect())
+}
+
+pub(super) const LIVE: Columns = &[
+    ("live_id", Text),
+    ("subscription_id", Text),
+    ("namespace_id", Text),
+    ("table_name", Text),
+    ("user_id", Text),
+    ("query", Text),
+    ("status", Text),
+    ("changes", BigInt),
+];
+
+pub(super) fn live(view: &SystemView) -> Result<Vec<Row>> {
+    let rows = view.live.iter().map(|live| {
+        let table = live.table.as_ref();
+        vec![
+            live.live_id.as_str().into(),
+            live.subscription_id.as_str().into(),
+            table.map(|table| table.namespace.as_str()).into(),
+            table.map(|table| table.table.as_str()).into(),
+            live.user.as_str().into(),
+            live.query.as_str().into(),
+            live.status.as_str().into(),
+            i64::try_from(live.changes).unwrap_or(i64::MAX).into(),
         ]
     });
     Ok(rows.collect())

@@ -14,6 +14,7 @@ mod hostile;
 mod isolation;
 mod jobs;
 mod life;
+mod live;
 mod manifest_cache;
 mod model;
 mod pruning;

@@ -710,7 +710,8 @@ fn config(cases: u32) -> ProptestConfig {
 /// Runs a history to its end.
 fn play(steps: &[Step]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(run(steps));
+    // In a box: unoptimised, it is larger than what is left of a test's stack.
+    runtime.block_on(Box::pin(run(steps)));
 }
 
 proptest! {

@@ -105,6 +105,24 @@ fn kill_job_takes_an_id_quoted_or_bare() {
 }
 
 #[test]
+fn kill_live_query_takes_an_id_quoted_or_bare() {
+    for sql in ["KILL LIVE QUERY 'LQ-1f'", "kill live query LQ-1f;"] {
+        assert_eq!(one(sql), Statement::KillLive { live: "LQ-1f".to_owned() }, "{sql}");
+    }
+}
+
+#[test]
+fn subscribe_takes_a_table_or_a_query() {
+    let sql = |text: &str| match one(text) {
+        Statement::Subscribe { sql } => sql,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(sql("SUBSCRIBE TO app.t"), "SELECT * FROM app.t");
+    assert_eq!(sql("subscribe to app.t where a = 1;"), "SELECT * FROM app.t where a = 1");
+    assert_eq!(sql("SUBSCRIBE TO SELECT a FROM app.t WHERE a > 1"), "SELECT a FROM app.t WHERE a > 1");
+}
+
+#[test]
 fn what_is_missing_or_not_implemented_is_named() {
     refuses(&[
         ("SHOW", "expected TABLES, NAMESPACES"),
@@ -133,5 +151,9 @@ fn what_is_missing_or_not_implemented_is_named() {
         ("KILL JOB", "expected a job id"),
         ("CHECK", "expected TABLE"),
         ("CHECK TABLE t FOR UPGRADE", "FOR in CHECK TABLE is not implemented"),
+        ("KILL LIVE", "expected QUERY"),
+        ("KILL LIVE QUERY", "expected a live id"),
+        ("SUBSCRIBE", "expected TO"),
+        ("SUBSCRIBE TO", "expected a table name or a SELECT"),
     ]);
 }

@@ -149,7 +149,7 @@ proptest! {
     #[test]
     fn small_values_round_trip(row in any::<i64>(), kind in 0usize..3, previous in any::<Option<i64>>(), time in any::<i64>()) {
         let kind = [ChangeKind::Insert, ChangeKind::Update, ChangeKind::Delete][kind];
-        let entry = ChangeEntry { row_id: RowId(row), kind, previous: previous.map(CommitTime) };
+        let entry = ChangeEntry { row_id: RowId(row), kind, previous: previous.map(CommitTime), open: row % 2 == 0 };
         prop_assert_eq!(ChangeEntry::decode(&entry.encode()).unwrap(), entry);
         let entry = UniqueEntry { row_id: RowId(row), updated: CommitTime(time) };
         prop_assert_eq!(UniqueEntry::decode(&entry.encode()).unwrap(), entry);

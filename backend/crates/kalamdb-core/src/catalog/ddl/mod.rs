@@ -14,7 +14,7 @@ mod users;
 mod views;
 
 use kalamdb_commons::error::{Error, Result};
-use kalamdb_commons::ids::{NamespaceId, StorageId, TableRef};
+use kalamdb_commons::ids::{CommitTime, NamespaceId, StorageId, TableRef};
 use kalamdb_commons::schema::Actor;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_sql::{Statement, TableName};
@@ -38,6 +38,8 @@ pub const COLUMNS_MAX: usize = 1_000;
 pub struct DdlContext {
     /// Now, ms since 1970.
     pub now_ms: i64,
+    /// The last commit.
+    pub through: CommitTime,
     /// The namespace of names without one; `None` if the request has none.
     pub current_namespace: Option<NamespaceId>,
     /// Who runs the statement.

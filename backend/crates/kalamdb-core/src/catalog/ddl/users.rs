@@ -61,6 +61,7 @@ pub(super) fn create(catalog: &Catalog, context: &DdlContext, create: &CreateUse
         deleted_at_ms: None,
         purge_life: None,
         erase: false,
+        later_than: context.through,
         limits: BTreeMap::new(),
     });
     Ok(draft.finish(format!("User '{id}' created")).into())

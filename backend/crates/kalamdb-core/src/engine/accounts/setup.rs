@@ -82,6 +82,7 @@ impl Engine {
                     deleted_at_ms: None,
                     purge_life: None,
                     erase: false,
+                    later_than: self.published_through(),
                     limits: BTreeMap::new(),
                 });
                 Ok(Some(draft.finish("set up")))
