@@ -114,6 +114,36 @@ async fn history_in_s3_is_flushed_read_and_rebuilt_like_history_on_disk() {
 }
 
 /// The message of the flush job that failed.
+#[tokio::test]
+async fn a_backup_in_s3_grows_is_restored_and_refused_when_an_object_was_altered() {
+    let s3 = S3::shared().await;
+    s3.make_bucket("safe").await;
+    let server = home_with(s3, &s3.url, "safe").start().await;
+    write_history(&server, "local").await;
+    let (backup, prefix) = ("BACKUP DATABASE app TO 's3/nightly/app' WAIT", "history/one/kalamdb.backups/nightly/app/");
+    server.sql(backup).await;
+    let first = s3.list("safe", prefix).await;
+    server.sql("UPDATE app.t SET n = 7 WHERE id = 40; DELETE FROM app.t WHERE id = 41").await;
+    server.sql(backup).await;
+    let second = s3.list("safe", prefix).await;
+    let is_batch = |key: &&String| key.contains("/files/");
+    assert!(first.iter().all(|key| second.contains(key)), "{first:?} {second:?}");
+    assert_eq!(second.iter().filter(is_batch).count(), 3, "what was there is not copied again: {second:?}");
+
+    server.sql("RESTORE DATABASE copy FROM 's3/nightly/app' WAIT").await;
+    let rows = async |of: &str| server.rows(&format!("SELECT *, _seq FROM {of}.t ORDER BY id")).await;
+    assert_eq!(rows("copy").await, rows("app").await);
+
+    let altered = format!("safe/{}", second.iter().find(is_batch).unwrap());
+    let mut bytes = s3.get(&altered).await.unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    s3.put(&altered, bytes).await;
+    let reply = server.ask("RESTORE DATABASE other FROM 's3/nightly/app' WAIT").await;
+    assert!(reply.status != 200 && reply.error().2.contains("batch-0001.parquet"), "{reply:?}");
+    assert_eq!(server.rows("SELECT count(*) FROM system.tables WHERE namespace_id = 'other'").await, json!([["0"]]));
+}
+
 async fn failed_flush(server: &Server) -> String {
     let message = server.refused("STORAGE FLUSH TABLE app.t WAIT", 400, "SQL_EXECUTION_ERROR").await;
     let job =
