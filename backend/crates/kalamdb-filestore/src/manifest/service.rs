@@ -504,6 +504,10 @@ impl ManifestService {
         let storage = self.storages.get(&spec.storage)?;
         for _ in 0..ATTEMPTS_MAX {
             let stored = self.read(&storage, spec).await?;
+            // Nobody looks into the directory again to find what a crash left half written.
+            let is_dead = |name: &&String| storage.is_dead_temporary(spec.path().as_str(), name);
+            let dead: Vec<String> = stored.files.keys().filter(is_dead).map(|name| spec.path().file(name)).collect();
+            storage.delete(&dead).await?;
             let found = match &stored.manifest {
                 None => None,
                 Some((bytes, _)) => match validate::judge(spec, bytes, &stored.files, None)? {

@@ -387,6 +387,17 @@ async fn a_truncation_that_the_catalog_does_not_know_is_undone() {
 }
 
 #[tokio::test]
+async fn a_life_that_ends_leaves_nothing_that_a_crash_left_half_written() {
+    let partition = Partition::new("local").await;
+    let spec = &partition.spec;
+    let half = "manifest.json.tmp-1-0";
+    partition.damage(half, |_| Some(b"{".to_vec())).await;
+    partition.world.service().publish_empty(spec, Incarnation(6)).await.unwrap();
+    let left = partition.world.storage("local").list(spec.path().as_str()).await.unwrap();
+    assert!(left.iter().all(|(name, _)| name != half), "{left:?}");
+}
+
+#[tokio::test]
 async fn a_damaged_manifest_can_be_replaced_by_an_empty_one() {
     for storage in STORAGES {
         let partition = Partition::new(storage).await;
