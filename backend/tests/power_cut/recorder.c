@@ -171,7 +171,8 @@ static int lacks(const struct listing *list, const struct listing *other, const 
     return 0;
 }
 
-static int is_forgotten(const char *kind, const char *path, int fd, const struct statx *of) {
+/* `now` is what a directory holds. */
+static int is_forgotten(const char *kind, const char *path, const struct listing *now, const struct statx *of) {
     char rule[PATH_BYTES];
     const char *forgets = getenv("POWER_CUT_FORGETS");
     if (!forgets || !*forgets) return 0;
@@ -179,20 +180,16 @@ static int is_forgotten(const char *kind, const char *path, int fd, const struct
     char *rest = rule, *rule_kind = strsep(&rest, " "), *glob = strsep(&rest, " ");
     if (!glob || strcmp(rule_kind, kind) || fnmatch(glob, path, 0)) return 0;
     if (!rest) return 1;
-    struct listing now = list_entries(fd), before = recorded_entries(of);
-    int changed = *rest == '+' ? lacks(&now, &before, rest + 1) : lacks(&before, &now, rest + 1);
-    free(now.bytes);
+    struct listing before = recorded_entries(of);
+    int changed = *rest == '+' ? lacks(now, &before, rest + 1) : lacks(&before, now, rest + 1);
     free(before.bytes);
     return changed;
 }
 
-static void record_directory(int fd, const char *path, const struct statx *of) {
+static void record_directory(const struct listing *now, const struct statx *of) {
     char aside[PATH_BYTES];
-    (void)path;
-    struct listing list = list_entries(fd);
     int to = begin(aside);
-    write_all(to, list.bytes, list.length);
-    free(list.bytes);
+    write_all(to, now->bytes, now->length);
     end(to, aside, "dir", of);
 }
 
@@ -213,15 +210,14 @@ static void record(int fd, const struct statx *of) {
     path[length] = 0;
     int is_directory = S_ISDIR(of->stx_mode);
     const char *kind = is_directory ? "dir" : "file";
-    if (is_forgotten(kind, path, fd, of)) {
-        note("forgotten", kind, path);
-        return;
-    }
-    if (is_directory)
-        record_directory(fd, path, of);
-    else
-        record_file(fd, path, of);
-    note("journal", kind, path);
+    /* One listing for both: what is made between two is recorded and not seen to be new. */
+    struct listing now = {0};
+    if (is_directory) now = list_entries(fd);
+    int forgotten = is_forgotten(kind, path, &now, of);
+    if (!forgotten && is_directory) record_directory(&now, of);
+    if (!forgotten && !is_directory) record_file(fd, path, of);
+    free(now.bytes);
+    note(forgotten ? "forgotten" : "journal", kind, path);
 }
 
 int fsync(int fd) {
