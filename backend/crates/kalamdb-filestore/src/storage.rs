@@ -258,7 +258,8 @@ impl Storage {
         }
     }
 
-    /// Whether a name in a listing is a file of an upload that did not end, and nobody in this process writes it.
+    /// Whether a name in a listing is a file of an upload that did not end, which is still there and which nobody in this
+    /// process writes.
     pub(crate) fn is_dead_temporary(&self, directory: &str, name: &str) -> bool {
         match &*self.form() {
             Form::Local(local) => local.is_dead_temporary(directory, name),

@@ -5,12 +5,20 @@ use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::datatypes::{DataType, TimeUnit};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use kalamdb_commons::clock::ManualClock;
 use kalamdb_commons::ids::*;
 use kalamdb_commons::manifest::Batch;
 use kalamdb_commons::schema::{Column, Columns, Compression};
 use kalamdb_commons::settings::Settings;
 use kalamdb_commons::types::ColumnType;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult,
+};
 
 use crate::batch::{BatchMeta, BatchWriter, Group, batch_schema};
 use crate::manifest::ManifestService;
@@ -49,7 +57,7 @@ impl World {
 
     /// Replaces a file's bytes behind everybody's back; `None` removes it.
     pub(crate) async fn damage(&self, storage: &str, path: &str, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
-        use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+        use object_store::ObjectStoreExt;
         if storage == "local" {
             let file = self.directory.path().join("storage").join(path);
             let bytes = std::fs::read(&file).unwrap_or_default();
@@ -71,10 +79,80 @@ impl World {
     }
 }
 
+/// The object store, with something that happens the next time that a directory is listed, before the listing.
+pub(crate) struct Interrupted {
+    store: Arc<object_store::memory::InMemory>,
+    meanwhile: tokio::sync::Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl Interrupted {
+    /// Storages `memory` over the store of a world, and a service over them.
+    pub(crate) fn service(world: &World, meanwhile: impl Future<Output = ()> + Send + 'static) -> ManifestService {
+        let meanwhile = tokio::sync::Mutex::new(Some(meanwhile.boxed()));
+        let store = Arc::new(Self { store: Arc::clone(&world.memory), meanwhile });
+        let mut settings = Settings::default();
+        settings.storage.data_dir = world.directory.path().to_str().unwrap().to_owned();
+        service(&Storages::with_object_store(&settings, StorageId::new("memory").unwrap(), store).unwrap())
+    }
+}
+
+impl std::fmt::Debug for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupted")
+    }
+}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupted")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Interrupted {
+    async fn put_opts(&self, at: &Path, payload: PutPayload, opts: PutOptions) -> object_store::Result<PutResult> {
+        self.store.put_opts(at, payload, opts).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &Path,
+        opts: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.store.put_multipart_opts(at, opts).await
+    }
+
+    async fn get_opts(&self, at: &Path, opts: GetOptions) -> object_store::Result<GetResult> {
+        self.store.get_opts(at, opts).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.store.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.store.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        if let Some(meanwhile) = self.meanwhile.lock().await.take() {
+            meanwhile.await;
+        }
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, opts: CopyOptions) -> object_store::Result<()> {
+        self.store.copy_opts(from, to, opts).await
+    }
+}
+
 fn open(directory: &tempfile::TempDir, memory: &Arc<object_store::memory::InMemory>) -> Storages {
     let mut settings = Settings::default();
     settings.storage.data_dir = directory.path().to_str().unwrap().to_owned();
-    let store: Arc<dyn object_store::ObjectStore> = Arc::clone(memory) as _;
+    let store: Arc<dyn ObjectStore> = Arc::clone(memory) as _;
     Storages::with_object_store(&settings, StorageId::new("memory").unwrap(), store).unwrap()
 }
 

@@ -52,8 +52,8 @@ use crate::engine::Engine;
 use crate::flush::{batch_meta, deletions_kept_since, reserve_number};
 use crate::jobs::JobHandle;
 use crate::metrics::Outcome;
-use crate::partition::Partition;
 use crate::partition::view::{ColdBatch, ColdView, recorded};
+use crate::partition::{InFlight, Partition};
 use choice::Shape;
 
 /// How often a compaction begins or publishes again because somebody else published.
@@ -134,6 +134,8 @@ struct Compaction<'a> {
     /// F when the inputs were chosen: what their superseded rows are is known through it.
     known_through: CommitTime,
     number: u64,
+    /// From before anybody else may look for orphans.
+    _in_flight: InFlight<'a>,
 }
 
 impl<'a> Compaction<'a> {
@@ -165,7 +167,8 @@ impl<'a> Compaction<'a> {
         engine.store().sync().await?;
         fail::fail_point!("compaction::after_number");
         let known_through = view.flushed_through();
-        let compaction = Self { engine, partition, job, table, version, inputs, known_through, number };
+        let _in_flight = partition.writing(number);
+        let compaction = Self { engine, partition, job, table, version, inputs, known_through, number, _in_flight };
         let edit = Edit { compacting: Some(compaction.input_numbers()), ..Edit::default() };
         let marked = engine.cold().manifests().publish(partition.spec(), loaded, edit).await?;
         fail::fail_point!("compaction::after_mark");
@@ -184,7 +187,6 @@ impl<'a> Compaction<'a> {
     }
 
     async fn run(self) -> Result<Option<Compacted>> {
-        let _in_flight = self.partition.writing(self.number);
         let (entry, merged) = match self.write().await {
             Ok(written) => written,
             Err(error) => {

@@ -101,6 +101,10 @@ impl Engine {
         if partition.record().reserved_batch > 0 {
             let known = recorded(&partition.record());
             let findings = self.cold().manifests().examine(partition.spec(), known).await?;
+            if partition.record().reserved_batch == 0 {
+                // Its user is being purged: nothing of it is as it was recorded.
+                return Ok(rows);
+            }
             let is_rebuildable = findings.iter().all(|finding| finding.is_rebuildable);
             let mut repaired = false;
             if repair && !findings.is_empty() && is_rebuildable {

@@ -6,7 +6,7 @@ use kalamdb_commons::ids::CommitTime;
 use kalamdb_commons::manifest::{Batch, BatchStatus, MANIFEST_FILE, Manifest, batch_file_number};
 use kalamdb_commons::{ErrorKind, Result};
 
-use super::service::{ManifestService, Recorded};
+use super::service::{ATTEMPTS_MAX, ManifestService, Recorded, Stored, changes_too_fast};
 use super::validate::{self, Verdict};
 use crate::batch::file::read_footer;
 use crate::io::IoCounters;
@@ -30,22 +30,38 @@ impl Finding {
 }
 
 impl ManifestService {
-    /// What is wrong with the stored manifest of a partition and with the files that it lists as active.
+    /// What is wrong with the stored manifest of a partition and with the files that it lists as active. Publications
+    /// and removals may go on meanwhile.
     ///
     /// # Errors
-    /// If storage fails, or the manifest is of a later format.
+    /// `Overloaded` if the manifest is replaced all the time. If storage fails, or the manifest is of a later format.
     pub async fn examine(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Vec<Finding>> {
         let storage = self.storages().get(&spec.storage)?;
-        let path = spec.path();
-        let manifest = storage.get(&path.file(MANIFEST_FILE)).await?;
-        let files: BTreeMap<String, u64> = storage.list(path.as_str()).await?.into_iter().collect();
-        let Some((bytes, _)) = manifest else {
+        for _ in 0..ATTEMPTS_MAX {
+            let stored = self.read(&storage, spec).await?;
+            let findings = self.examine_stored(spec, &stored, recorded).await?;
+            // Files go only after the manifest that names them as active was replaced: what was found of one that has
+            // not been is so.
+            if findings.is_empty() || stored.is_current(&storage, spec).await? {
+                return Ok(findings);
+            }
+        }
+        Err(changes_too_fast(spec))
+    }
+
+    async fn examine_stored(
+        &self,
+        spec: &PartitionSpec,
+        stored: &Stored,
+        recorded: Option<Recorded>,
+    ) -> Result<Vec<Finding>> {
+        let Some((bytes, _)) = &stored.manifest else {
             let is_needed = recorded.is_some_and(|recorded| recorded.flushed_through > CommitTime::ZERO)
-                || files.keys().any(|name| batch_file_number(name).is_some());
+                || stored.files.keys().any(|name| batch_file_number(name).is_some());
             return Ok(is_needed.then(|| Finding::of_manifest("it is missing")).into_iter().collect());
         };
-        match validate::judge(spec, &bytes, &files, recorded)? {
-            Verdict::Sound(manifest) => self.examine_files(spec, &manifest, &files).await,
+        match validate::judge(spec, bytes, &stored.files, recorded)? {
+            Verdict::Sound(manifest) => self.examine_files(spec, &manifest, &stored.files).await,
             Verdict::OtherIncarnation(_) => {
                 let is_lost = recorded.is_some_and(|recorded| recorded.flushed_through > CommitTime::ZERO);
                 let lost = is_lost.then(|| Finding::of_manifest("it is of another incarnation"));

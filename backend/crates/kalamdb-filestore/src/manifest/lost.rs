@@ -39,8 +39,8 @@ impl ManifestService {
     pub async fn derive(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Loaded> {
         let storage = self.storages().get(&spec.storage)?;
         let floor = self.floor(spec, recorded);
-        let stored = self.read(&storage, spec).await?;
-        let loaded = match self.settle(spec, floor, &stored)? {
+        let (stored, judged) = self.judged(&storage, spec, floor).await?;
+        let loaded = match judged {
             Ok(loaded) => loaded,
             Err(lost) => self.derive_from(&storage, spec, floor, &stored, &lost).await?,
         };

@@ -204,6 +204,21 @@ pub(super) struct Stored {
     pub(super) files: BTreeMap<String, u64>,
 }
 
+impl Stored {
+    /// Whether the manifest is still the stored one, or there is still none.
+    pub(super) async fn is_current(&self, storage: &Storage, spec: &PartitionSpec) -> Result<bool> {
+        let path = spec.path().file(MANIFEST_FILE);
+        match &self.manifest {
+            Some((_, tag)) => storage.is_current(&path, tag).await,
+            None => Ok(!storage.exists(&path).await?),
+        }
+    }
+}
+
+pub(super) fn changes_too_fast(spec: &PartitionSpec) -> Error {
+    Error::overloaded(format!("the manifest of {spec} changes faster than it can be read; try again"))
+}
+
 /// Why the stored manifest cannot be used.
 pub(super) struct Lost {
     /// What could be read of it.
@@ -280,8 +295,7 @@ impl ManifestService {
                 let storage = self.storages.get(&spec.storage)?;
                 // Before storage is read: what is published meanwhile is newer than what is read then, not a floor for it.
                 let floor = self.floor(spec, recorded);
-                let stored = self.read(&storage, spec).await?;
-                match self.settle(spec, floor, &stored)? {
+                match self.judged(&storage, spec, floor).await?.1 {
                     Ok(loaded) => self.keep(spec, loaded).await,
                     Err(lost) => {
                         if self.cache.floor(spec).is_some() {
@@ -336,8 +350,8 @@ impl ManifestService {
         for _ in 0..ATTEMPTS_MAX {
             // As in `look_up`, before storage is read.
             let floor = self.floor(spec, recorded);
-            let stored = self.read(&storage, spec).await?;
-            let loaded = match self.settle(spec, floor, &stored)? {
+            let (stored, judged) = self.judged(&storage, spec, floor).await?;
+            let loaded = match judged {
                 Ok(loaded) => Some(loaded),
                 Err(lost) => self.rebuild_with(&storage, spec, floor, &stored, &lost).await?,
             };
@@ -345,7 +359,7 @@ impl ManifestService {
                 return Ok(self.keep(spec, loaded).await);
             }
         }
-        Err(Error::overloaded(format!("the manifest of {spec} changes faster than it can be read; try again")))
+        Err(changes_too_fast(spec))
     }
 
     /// What a manifest must reach: what the hot tier recorded, and what this process has seen.
@@ -401,8 +415,26 @@ impl ManifestService {
         Ok(Stored { manifest, files })
     }
 
+    /// What is stored, and what may be used of it. A manifest that may not be, and was replaced since it was read, is
+    /// read again: files that it names may be gone because of that.
+    pub(super) async fn judged(
+        &self,
+        storage: &Storage,
+        spec: &PartitionSpec,
+        recorded: Option<Recorded>,
+    ) -> Result<(Stored, Result<Loaded, Lost>)> {
+        for _ in 0..ATTEMPTS_MAX {
+            let stored = self.read(storage, spec).await?;
+            let judged = self.settle(spec, recorded, &stored)?;
+            if judged.is_ok() || stored.is_current(storage, spec).await? {
+                return Ok((stored, judged));
+            }
+        }
+        Err(changes_too_fast(spec))
+    }
+
     /// Makes of what is stored what may be used, or says why it may not be.
-    pub(super) fn settle(
+    fn settle(
         &self,
         spec: &PartitionSpec,
         recorded: Option<Recorded>,

@@ -204,7 +204,9 @@ impl LocalStorage {
     }
 
     pub(super) fn is_dead_temporary(&self, directory: &str, name: &str) -> bool {
-        name.contains(TEMPORARY) && !self.0.live.contains(&self.at(directory).join(name))
+        let path = self.at(directory).join(name);
+        // One that was written when it was listed may have its own name by now: it is gone before it is not live.
+        name.contains(TEMPORARY) && !self.0.live.contains(&path) && path.exists()
     }
 }
 

@@ -171,7 +171,8 @@ async fn a_temporary_file_is_dead_when_nobody_here_writes_it() {
     let other_process = world.reopened().get(&StorageId::new(LOCAL).unwrap()).unwrap();
     assert!(other_process.is_dead_temporary("d", &written));
     assert!(!other_process.is_dead_temporary("d", "batch-0001.parquet"));
-    drop(upload);
+    upload.finish().await.unwrap();
+    assert!(!storage.is_dead_temporary("d", &written), "it was listed while it was written, and has its name now");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use kalamdb_commons::ids::{TableId, TableRef};
 use super::*;
 use crate::batch::{BatchFile, Group};
 use crate::io::IoCounters;
-use crate::testing::{STORAGES, World, service, small_columns, spec, write_small};
+use crate::testing::{Interrupted, STORAGES, World, service, small_columns, spec, write_small};
 
 /// A partition with batches (0, 10], (10, 20], (20, 30] that were published one by one.
 struct Partition {
@@ -565,4 +565,51 @@ async fn a_watermark_may_move_over_nothing() {
     assert_eq!(published.manifest.flushed_through, CommitTime(40));
     let rebuilt = partition.world.service().rebuild(&partition.spec, None).await.unwrap();
     assert_eq!(content(&rebuilt.manifest), content(&published.manifest));
+}
+
+/// Merges all batches into one of number 4 and deletes them, as a compaction does, in a task of its own.
+fn compaction_of(partition: &Partition) -> impl Future<Output = ()> + Send + 'static {
+    let (service, spec) = (partition.world.service(), partition.spec.clone());
+    let (storage, loaded) = (partition.storage(), partition.loaded.clone());
+    async move {
+        let merged = write_small(&storage, &spec, 4, 0, 30, Group::ALONE).await;
+        let edit = Edit { add: vec![merged], retire: vec![1, 2, 3], ..Edit::default() };
+        let published = service.publish(&spec, &loaded, edit).await.unwrap();
+        assert_eq!(service.remove_archived(&spec, &published).await.unwrap(), [1, 2, 3]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_compaction_removes_while_a_manifest_is_examined_is_no_finding() {
+    let partition = Partition::new("memory").await;
+    let examining = Interrupted::service(&partition.world, compaction_of(&partition));
+    assert_eq!(examining.examine(&partition.spec, partition.recorded()).await.unwrap(), []);
+    partition.damage("batch-0004.parquet", |_| None).await;
+    let found = examining.examine(&partition.spec, partition.recorded()).await.unwrap();
+    assert_eq!(found[0].problem, "'batch-0004.parquet' is missing");
+}
+
+#[tokio::test]
+async fn a_manifest_that_a_compaction_replaces_while_it_is_read_is_not_lost() {
+    let partition = Partition::new("memory").await;
+    let reading = Interrupted::service(&partition.world, compaction_of(&partition));
+    let found = reading.look_up(&partition.spec, partition.recorded()).await.unwrap();
+    let Found::Ready(loaded, _) = found else { panic!("{found:?}") };
+    assert_eq!((loaded.manifest.max_batch, loaded.rebuilt), (4, false));
+}
+
+#[tokio::test]
+async fn a_first_flush_while_a_manifest_is_examined_is_no_finding() {
+    let world = World::new();
+    let (service, storage, spec) = (world.service(), world.storage("memory"), spec("memory", 5));
+    let flush = {
+        let spec = spec.clone();
+        async move {
+            let loaded = service.load(&spec, None).await.unwrap();
+            let batch = write_small(&storage, &spec, 1, 0, 10, Group::ALONE).await;
+            let edit = Edit { add: vec![batch], flushed_through: CommitTime(10), ..Edit::default() };
+            service.publish(&spec, &loaded, edit).await.unwrap();
+        }
+    };
+    assert_eq!(Interrupted::service(&world, flush).examine(&spec, None).await.unwrap(), []);
 }
