@@ -93,13 +93,13 @@ impl PartitionRead {
 
     /// The last commit of which this reader finds nothing in the hot tier: its rows are cold, or have expired.
     pub(crate) fn gone_through(&self) -> CommitTime {
-        self.view.flushed_through().max(self.expired_through)
+        self.view.gone_through().max(self.expired_through)
     }
 
     /// Whether the hot tier can hold a row that is not in the view. False is certain, because the committer notes a
     /// partition's last commit before it publishes it; garbage at or below F does not count.
     pub(crate) fn may_have_hot_rows(&self) -> bool {
-        self.pending.is_some() || self.partition.hot().last > self.gone_through()
+        self.pending.is_some() || self.partition.last_commit() > self.gone_through()
     }
 
     /// The newest version of each row. `rows` must be sorted; the answer is parallel.

@@ -118,6 +118,8 @@ struct State {
     tidy_through: Option<u64>,
     /// When it was last opened only to see whether it needs a compaction, in ns; 0 if never.
     looked_at_ns: i64,
+    /// Commits through here are of contents that were removed; zero if none were.
+    emptied_through: CommitTime,
     log: LogPins,
     /// No entry of the change log is older; `None` if it is empty.
     log_begins: Option<CommitTime>,
@@ -200,6 +202,7 @@ impl Partition {
                 in_flight: None,
                 tidy_through: None,
                 looked_at_ns: 0,
+                emptied_through: CommitTime::ZERO,
                 log: LogPins::new(trimmed),
                 log_begins: record_written.then_some(trimmed),
                 watcher: None,
@@ -359,6 +362,17 @@ impl Partition {
         self.state.lock().hot
     }
 
+    /// The last commit, to contents that were removed too, or a moment after it.
+    pub(crate) fn last_commit(&self) -> CommitTime {
+        let state = self.state.lock();
+        state.hot.last.max(state.emptied_through)
+    }
+
+    /// Commits through here are of contents that were removed; zero if none were.
+    pub(crate) fn emptied_through(&self) -> CommitTime {
+        self.state.lock().emptied_through
+    }
+
     /// A group has been committed: called by the committer before it publishes the group's U.
     pub(crate) fn committed(&self, effects: Effects) {
         let mut state = self.state.lock();
@@ -448,8 +462,16 @@ impl Partition {
     async fn load(self: &Arc<Self>, cold: view::ColdTier, single_flight: OwnedMutexGuard<()>) -> Result<Asked> {
         let partition = self.clone();
         let loading = tokio::spawn(async move {
-            let (view, asked) = cold.load(&partition).await?;
-            partition.state.lock().add(view);
+            let emptied_through = partition.emptied_through();
+            let loaded = cold.load(&partition).await;
+            let mut state = partition.state.lock();
+            if state.emptied_through > emptied_through {
+                // What was being loaded, or could not be, was removed meanwhile: who asked asks again.
+                return Ok(Asked::Storage);
+            }
+            let (view, asked) = loaded?;
+            state.add(view);
+            drop(state);
             drop(single_flight);
             Ok(asked)
         });
@@ -527,21 +549,26 @@ impl Partition {
         state.forget_old_views(oldest);
     }
 
-    /// Everything of the partition is being removed: it is as new from here on.
-    pub(crate) fn emptied(&self) {
+    /// Everything of the partition is being removed, of which nothing is newer than `through`: it is as new from here on.
+    /// Who began to read before goes on with its view and snapshot.
+    pub(crate) fn emptied(&self, through: CommitTime) {
         let mut state = self.state.lock();
         self.total.moved(state.hot, HotCount::default());
         let (log, watcher) = (std::mem::take(&mut state.log), state.watcher.take());
+        // IMPORTANT: as in `State::forget_old_views`, a reader looks for the kills that its view needs when it scans.
+        let (overlay, made) = (std::mem::take(&mut state.overlay), std::mem::take(&mut state.made));
+        let emptied_through = state.emptied_through.max(through);
         *state = State {
             record: new_record(&self.spec.table),
             record_written: false,
-            overlay: Overlay::default(),
+            overlay,
             hot: HotCount::default(),
             views: VecDeque::new(),
-            made: Vec::new(),
+            made,
             in_flight: None,
             tidy_through: None,
             looked_at_ns: 0,
+            emptied_through,
             log,
             log_begins: None,
             watcher,

@@ -80,6 +80,8 @@ pub(crate) struct ColdView {
     /// The manifest; `None` if the partition never had one.
     loaded: Option<Loaded>,
     batches: Vec<ColdBatch>,
+    /// What the hot tier still holds through here was removed with the contents that it was of.
+    emptied_through: CommitTime,
     killed: tokio::sync::Mutex<Killed>,
     _charge: Option<Charge>,
 }
@@ -110,10 +112,10 @@ impl Drop for Charge {
 }
 
 impl ColdView {
-    /// The view of a partition that has no cold tier.
-    fn empty() -> Self {
-        let killed = Killed { through: CommitTime::ZERO, positions: Vec::new() };
-        Self { loaded: None, batches: Vec::new(), killed: tokio::sync::Mutex::new(killed), _charge: None }
+    /// The view of a partition that has no cold tier, and whose contents through a moment were removed.
+    fn empty(emptied_through: CommitTime) -> Self {
+        let killed = tokio::sync::Mutex::new(Killed { through: CommitTime::ZERO, positions: Vec::new() });
+        Self { loaded: None, batches: Vec::new(), emptied_through, killed, _charge: None }
     }
 
     fn new(loaded: Loaded, batches: Vec<ColdBatch>, charged: &Arc<AtomicU64>) -> Self {
@@ -121,12 +123,17 @@ impl ColdView {
         let positions = vec![Arc::default(); batches.len()];
         let charge = Charge::of(&batches, charged);
         let killed = tokio::sync::Mutex::new(Killed { through, positions });
-        Self { loaded: Some(loaded), batches, killed, _charge: Some(charge) }
+        Self { loaded: Some(loaded), batches, emptied_through: CommitTime::ZERO, killed, _charge: Some(charge) }
     }
 
     /// F.
     pub(crate) fn flushed_through(&self) -> CommitTime {
         self.loaded.as_ref().map_or(CommitTime::ZERO, |loaded| loaded.manifest.flushed_through)
+    }
+
+    /// The last commit of which its readers find nothing in the hot tier: its rows are cold, or were removed.
+    pub(crate) fn gone_through(&self) -> CommitTime {
+        self.flushed_through().max(self.emptied_through)
     }
 
     /// The manifest, as it was loaded or published; `None` if the partition never had one.
@@ -333,7 +340,7 @@ impl ColdTier {
     pub(crate) async fn load(&self, partition: &Arc<Partition>) -> Result<(Arc<ColdView>, Asked)> {
         let record = partition.record();
         if record.reserved_batch == 0 {
-            return Ok((Arc::new(ColdView::empty()), Asked::Cache));
+            return Ok((Arc::new(ColdView::empty(partition.emptied_through())), Asked::Cache));
         }
         let known = recorded(&record);
         let (loaded, asked) = match self.manifests.look_up(partition.spec(), known).await? {

@@ -2,7 +2,10 @@
 
 use kalamdb_commons::ErrorKind;
 
-use crate::db::{Db, names_in};
+use kalamdb_core::Execution;
+use kalamdb_core::api::OutcomeResult;
+
+use crate::db::{Db, names_in, texts};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 const CREATE: &str = "CREATE USER 'al' WITH PASSWORD 'a password'";
@@ -111,4 +114,40 @@ async fn a_request_that_is_running_when_its_user_is_dropped_does_nothing_more() 
     db.said("DROP USER al").await;
     let error = execution.next().await.unwrap().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::InvalidCredentials);
+}
+
+const ALL_ROWS: &str = "SELECT _user, id, name FROM ALL USERS OF app.t ORDER BY 1, 2";
+
+/// The rows of a request's next statement.
+async fn next_lines(reader: &mut Execution) -> Vec<String> {
+    let OutcomeResult::Rows(rows) = reader.next().await.unwrap().unwrap().result else { panic!("no query") };
+    texts(rows).await.unwrap().into_iter().map(|row| row.join("|")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_over_all_users_sees_its_moment_to_the_end_and_others_see_nothing_of_who_is_purged() {
+    let db = with_rows().await;
+    db.run_as(Db::user("al"), "DELETE FROM app.t WHERE id = 1; INSERT INTO app.t VALUES (3, 'hot')", Vec::new())
+        .await
+        .unwrap();
+    // It has chosen what it reads of every partition, and has scanned nothing.
+    let sql = format!("BEGIN; SELECT id FROM ALL USERS OF app.t WHERE id > 1000; {ALL_ROWS}; COMMIT");
+    let mut reader = db.begin(Db::root(), &sql, Vec::new()).await.unwrap();
+    reader.next().await.unwrap().unwrap();
+    assert_eq!(next_lines(&mut reader).await, Vec::<String>::new());
+    db.said("DROP USER al").await;
+    db.clock.step(26 * HOUR_NS);
+    db.engine.purge_dropped_users().await.unwrap();
+    db.engine.jobs().idle().await;
+    let waits = "SELECT status, message LIKE '%still read%' FROM system.jobs WHERE job_type = 'user_purge'";
+    assert_eq!(db.lines(waits).await, ["retrying|true"]);
+    assert_eq!(db.lines(ALL_ROWS).await, ["bo|1|cold", "bo|2|hot"]);
+    assert_eq!(next_lines(&mut reader).await, ["al|2|hot", "al|3|hot", "bo|1|cold", "bo|2|hot"]);
+    drop(reader);
+    db.clock.step(HOUR_NS);
+    db.engine.tick().await;
+    purge(&db).await;
+    assert_eq!(db.lines("SELECT user_id FROM system.users ORDER BY 1").await, ["bo", "root"]);
+    assert_eq!(db.lines(ALL_ROWS).await, ["bo|1|cold", "bo|2|hot"]);
+    assert_eq!(db.files("t", "user_al"), ["manifest.json"]);
 }

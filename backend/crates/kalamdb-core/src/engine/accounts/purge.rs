@@ -113,9 +113,9 @@ impl Engine {
         let stored = self.committer.readers().newest().snapshot.get(&key).await?;
         let mut files = None;
         if let Some(stored) = stored {
-            // IMPORTANT: before anything is removed: who still holds the partition finds it empty, and neither reads a
+            // IMPORTANT: before anything is removed: who comes to read the partition finds it empty, and neither reads a
             // manifest that is gone nor writes the record again.
-            partition.emptied();
+            partition.emptied(self.published_through());
             let removed = match PartitionRecord::decode(&stored)?.reserved_batch {
                 0 => 0,
                 _ => self.purge_cold(partition.spec(), successor).await?,
