@@ -8,7 +8,7 @@ use futures::StreamExt;
 use kalamdb_commons::clock::Stopwatch;
 use kalamdb_commons::{Error, Result};
 use kalamdb_core::api::{Outcome, OutcomeResult, Rows, Verb};
-use kalamdb_core::stats::{StatementStats, StatsSnapshot};
+use kalamdb_core::stats::StatsSnapshot;
 use serde_json::json;
 
 use crate::encode::{RowWriter, separate, write_json, write_schema};
@@ -46,14 +46,13 @@ pub(crate) struct SqlAnswer {
     reply: Reply,
     watch: Stopwatch,
     statements: usize,
-    stats: Option<StatsSnapshot>,
 }
 
 impl SqlAnswer {
     /// Begins an answer to a request that arrived when `watch` was started.
     pub(crate) fn begin(mut reply: Reply, watch: Stopwatch) -> Self {
         reply.buffer().extend_from_slice(b"{\"results\":[");
-        Self { reply, watch, statements: 0, stats: None }
+        Self { reply, watch, statements: 0 }
     }
 
     /// Statements answered so far.
@@ -83,13 +82,12 @@ impl SqlAnswer {
     async fn write_result(&mut self, result: OutcomeResult) -> Result<(), Stop> {
         match result {
             OutcomeResult::Rows(rows) => self.write_rows(rows, None).await,
-            OutcomeResult::Affected { verb, rows, returning, stats } => {
+            OutcomeResult::Affected { verb, rows, returning } => {
                 let message = affected(verb, rows);
                 match returning {
                     Some(returning) => self.write_rows(returning, Some(message)).await?,
                     None => self.write_message(rows, &message),
                 }
-                self.count(&stats);
                 Ok(())
             }
             OutcomeResult::Done { message } => {
@@ -108,7 +106,7 @@ impl SqlAnswer {
     }
 
     async fn write_rows(&mut self, rows: Rows, message: Option<String>) -> Result<(), Stop> {
-        let Rows { schema, flags, mut batches, stats } = rows;
+        let Rows { schema, flags, mut batches } = rows;
         let buffer = self.reply.buffer();
         buffer.extend_from_slice(b"{\"schema\":");
         write_schema(&schema, &flags, buffer);
@@ -132,7 +130,6 @@ impl SqlAnswer {
             buffer.extend_from_slice(b",\"message\":");
             write_json(&message, buffer);
         }
-        self.count(&stats);
         outcome
     }
 
@@ -147,20 +144,16 @@ impl SqlAnswer {
         Ok(())
     }
 
-    fn count(&mut self, stats: &StatementStats) {
-        self.stats = Some(stats.snapshot());
-    }
-
-    /// Ends the answer well.
-    pub(crate) async fn succeed(mut self) {
-        self.conclude();
+    /// Ends the answer well; all of its statements have cost this much.
+    pub(crate) async fn succeed(mut self, cost: &StatsSnapshot) {
+        self.conclude(cost);
         self.send_end().await;
     }
 
     /// Writes the end of an answer that went well, and holds it back: the copy that was asked for can be kept before
     /// the client knows of it.
-    pub(crate) fn conclude(&mut self) -> Option<bytes::Bytes> {
-        self.close("success", None);
+    pub(crate) fn conclude(&mut self, cost: &StatsSnapshot) -> Option<bytes::Bytes> {
+        self.close("success", cost, None);
         self.reply.whole_copy()
     }
 
@@ -169,27 +162,30 @@ impl SqlAnswer {
         self.reply.finish(200).await;
     }
 
-    /// Ends the answer with an error, whose status is given back with the copy that was asked for.
-    pub(crate) async fn fail(mut self, error: &Error, audience: Audience<'_>) -> (u16, Option<bytes::Bytes>) {
+    /// Ends the answer with an error, whose status is given back with the copy that was asked for. The statements until
+    /// then, the one that failed too, have cost this much.
+    pub(crate) async fn fail(
+        mut self,
+        error: &Error,
+        audience: Audience<'_>,
+        cost: &StatsSnapshot,
+    ) -> (u16, Option<bytes::Bytes>) {
         let (status, code) = status_and_code(error.kind());
         let message = audience.message(error);
         self.reply.set_retry_after_seconds(retry_after_seconds(error));
-        self.close("error", Some((code, &message)));
+        self.close("error", cost, Some((code, &message)));
         (status, self.reply.finish(status).await)
     }
 
-    fn close(&mut self, status: &str, error: Option<(&str, &str)>) {
+    fn close(&mut self, status: &str, cost: &StatsSnapshot, error: Option<(&str, &str)>) {
         let took = took(self.watch);
-        let stats = self.stats;
         let buffer = self.reply.buffer();
         buffer.extend_from_slice(b"],\"status\":");
         write_json(status, buffer);
         buffer.extend_from_slice(b",\"took\":");
         buffer.extend_from_slice(took.as_bytes());
-        if let Some(stats) = stats {
-            buffer.extend_from_slice(b",\"stats\":");
-            write_json(&stats, buffer);
-        }
+        buffer.extend_from_slice(b",\"stats\":");
+        write_json(cost, buffer);
         if let Some((code, message)) = error {
             buffer.extend_from_slice(b",\"error\":");
             write_json(&json!({"code": code, "message": message}), buffer);
@@ -217,7 +213,7 @@ pub(crate) fn of_statement(number: usize, error: Error) -> Error {
     error.context(format_args!("Statement {number} failed"))
 }
 
-/// An answer that was an error from the start.
+/// An answer that was an error from the start: nothing was carried out, and its statistics are of nothing.
 pub(crate) fn refusal_body(
     error: &Error,
     watch: Stopwatch,
@@ -231,6 +227,8 @@ pub(crate) fn refusal_body(
     }
     let mut body = b"{\"status\":\"error\",\"results\":[],\"took\":".to_vec();
     body.extend_from_slice(took(watch).as_bytes());
+    body.extend_from_slice(b",\"stats\":");
+    write_json(&StatsSnapshot::default(), &mut body);
     body.extend_from_slice(b",\"error\":");
     write_json(&told, &mut body);
     body.push(b'}');

@@ -36,8 +36,8 @@ pub(crate) struct SqlAnswer {
     results: Vec<StatementResult>,
     /// Milliseconds.
     took: f64,
-    /// What the last statement with rows or writes has cost.
-    stats: Option<Value>,
+    /// What all of its statements have cost, the one that failed too: counters, and milliseconds.
+    stats: Value,
     /// Why not everything was done.
     error: Option<ErrorDetail>,
 }

@@ -11,6 +11,7 @@ use kalamdb_commons::schema::Actor;
 use kalamdb_commons::settings::LimitSettings;
 use kalamdb_commons::{Error, Result};
 use kalamdb_core::api::{IdempotencyKey, OutcomeResult, Param, Replay, SqlRequest};
+use kalamdb_core::stats::StatsSnapshot;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -209,7 +210,7 @@ async fn carry_out(app: &App, prepared: Prepared, reply: Reply, claim: Option<Re
     let mut execution = match app.engine.execute(request).await {
         Ok(execution) => execution,
         Err(error) => {
-            SqlAnswer::begin(reply, arrival.watch).fail(&error, audience).await;
+            SqlAnswer::begin(reply, arrival.watch).fail(&error, audience, &StatsSnapshot::default()).await;
             return;
         }
     };
@@ -232,11 +233,11 @@ async fn carry_out(app: &App, prepared: Prepared, reply: Reply, claim: Option<Re
     if let Some(error) = failure {
         // Not kept: what is done is remembered with the writes themselves, and the next attempt goes on from there.
         drop(claim);
-        answer.fail(&error, audience).await;
+        answer.fail(&error, audience, &execution.cost()).await;
         return;
     }
     // IMPORTANT: kept before the client can know of it, so that the next attempt finds it whatever happens between.
-    if let (Some(copy), Some(key)) = (answer.conclude(), key) {
+    if let (Some(copy), Some(key)) = (answer.conclude(&execution.cost()), key) {
         keep(app, &actor, &key, copy, arrival).await;
     }
     drop(claim);
@@ -262,11 +263,11 @@ async fn answer_as_arrow(mut execution: Execution, mut reply: Reply, arrival: &A
             _ => {
                 let mut answer = SqlAnswer::begin(reply, arrival.watch);
                 return match answer.add(outcome).await {
-                    Ok(()) => answer.succeed().await,
+                    Ok(()) => answer.succeed(&execution.cost()).await,
                     Err(Stop::Gone) => {}
                     Err(Stop::Failed(error)) => {
                         let error = of_statement(1, error);
-                        answer.fail(&error, arrival.audience(Some(actor.role))).await;
+                        answer.fail(&error, arrival.audience(Some(actor.role)), &execution.cost()).await;
                     }
                 };
             }
@@ -282,7 +283,8 @@ async fn answer_as_arrow(mut execution: Execution, mut reply: Reply, arrival: &A
     reply.buffer().clear();
     reply.set_content_type(JSON);
     let error = of_statement(1, failure);
-    SqlAnswer::begin(reply, arrival.watch).fail(&error, arrival.audience(Some(actor.role))).await;
+    let answer = SqlAnswer::begin(reply, arrival.watch);
+    answer.fail(&error, arrival.audience(Some(actor.role)), &execution.cost()).await;
 }
 
 #[cfg(test)]

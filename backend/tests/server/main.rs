@@ -32,6 +32,7 @@
 //! | [`openapi`] | the document of the interface |
 //! | [`operations`] | figures, ids of requests, slow statements, health, draining |
 //! | [`settings`] | settings that are wrong |
+//! | [`statistics`] | what a request has cost, in every answer |
 //! | [`tls`] | TLS, and listening beyond loopback |
 //! | [`traces`] | spans to a collector |
 //! | [`upgrades`] | data of other versions; what is packaged |
@@ -76,6 +77,7 @@ mod repeats;
 mod s3;
 mod server;
 mod settings;
+mod statistics;
 mod storage_statements;
 mod storages;
 mod syncs;

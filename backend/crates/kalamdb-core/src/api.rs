@@ -1,7 +1,5 @@
 //! What the server says to the engine and hears back: requests, outcomes, accounts. No HTTP words here.
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -11,8 +9,6 @@ use kalamdb_commons::ids::UserId;
 use kalamdb_commons::schema::{Actor, Role};
 use kalamdb_commons::types::SchemaRef;
 use serde::Serialize;
-
-use crate::stats::StatementStats;
 
 /// One SQL request: one or several statements.
 #[derive(Debug, Clone)]
@@ -130,8 +126,6 @@ pub enum OutcomeResult {
         rows: u64,
         /// The rows of RETURNING.
         returning: Option<Rows>,
-        /// What it cost.
-        stats: Arc<StatementStats>,
     },
     /// Anything else.
     Done {
@@ -148,8 +142,6 @@ pub struct Rows {
     pub flags: Vec<ColumnFlags>,
     /// The rows. Dropping the stream cancels the statement.
     pub batches: BoxStream<'static, Result<RecordBatch>>,
-    /// What it cost; final when the stream has ended.
-    pub stats: Arc<StatementStats>,
 }
 
 /// The flags of a result column.

@@ -3,6 +3,7 @@
 //! Rows, batches and times are counted here, requests and bytes by the cold tier's own counters, row groups and pages
 //! by DataFusion's scan, whose metrics are read when the sum is asked for. Nothing is estimated.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,10 +34,10 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: AtomicU64,)*
         }
 
-        /// The counters at one moment.
+        /// The counters of a statement at one moment, or of several added up.
         #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
         pub struct StatsSnapshot {
-            /// Milliseconds since the statement began.
+            /// Milliseconds since the statement began, or that the statements took one after the other.
             pub execution_ms: f64,
             $($(#[$doc])* pub $name: u64,)*
             /// Row groups of the batches read that were not, because of their ranges.
@@ -53,6 +54,20 @@ macro_rules! counters {
             pub cache_hits: u64,
             /// The same that had to be read.
             pub cache_misses: u64,
+        }
+
+        impl AddAssign for StatsSnapshot {
+            fn add_assign(&mut self, other: Self) {
+                self.execution_ms += other.execution_ms;
+                $(self.$name += other.$name;)*
+                self.row_groups_pruned += other.row_groups_pruned;
+                self.pages_pruned += other.pages_pruned;
+                self.bloom_tests += other.bloom_tests;
+                self.bytes_read += other.bytes_read;
+                self.storage_requests += other.storage_requests;
+                self.cache_hits += other.cache_hits;
+                self.cache_misses += other.cache_misses;
+            }
         }
 
         impl StatementStats {
@@ -122,13 +137,14 @@ impl StatementStats {
         stats
     }
 
-    /// It has ended, although what worked for it may not have been dropped yet.
-    pub(crate) fn end(&self) {
+    /// It has ended, and has cost this much, although what worked for it may not have been dropped yet.
+    pub(crate) fn end(&self) -> StatsSnapshot {
         let cost = self.snapshot();
         self.charge(&cost);
         if let Some(watched) = &self.watched {
             watched.end(&cost);
         }
+        cost
     }
 
     /// Tells the user what was not told yet: most of it before the answer, so that it counts for the next request, and

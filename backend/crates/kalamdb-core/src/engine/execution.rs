@@ -32,7 +32,7 @@ use crate::commit::readers::ReadPoint;
 use crate::dml::{self, Affected, Alongside, Dml, Transaction};
 use crate::query::scope::Caller;
 use crate::query::{self, StatementScope, arrow_error};
-use crate::stats::StatementStats;
+use crate::stats::{StatementStats, StatsSnapshot};
 use crate::system::verified;
 use crate::watched::{Facts, Watched};
 
@@ -46,7 +46,10 @@ pub struct Execution {
     statements: VecDeque<Parsed>,
     transaction: Option<Transaction>,
     progress: Option<Progress>,
+    /// Of the statement that runs, or ran last.
     stats: Arc<StatementStats>,
+    /// What the statements before it have cost.
+    spent: StatsSnapshot,
     /// What the statement that runs leaves in the audit log.
     trail: Option<Trail>,
     /// The same of statements in the open transaction.
@@ -110,6 +113,7 @@ impl Engine {
             transaction: None,
             progress,
             stats: Arc::default(),
+            spent: StatsSnapshot::default(),
             trail: None,
             waiting: Vec::new(),
             _running: running,
@@ -126,6 +130,13 @@ impl Execution {
     /// What the statement that ran last has cost so far, a failed one too.
     pub fn stats(&self) -> &Arc<StatementStats> {
         &self.stats
+    }
+
+    /// What all statements that ran have cost so far, a failed one too.
+    pub fn cost(&self) -> StatsSnapshot {
+        let mut cost = self.spent;
+        cost += self.stats.snapshot();
+        cost
     }
 
     /// Runs the next statement; `None` when all have been run. A stream in the outcome before must have been
@@ -160,7 +171,7 @@ impl Execution {
 
     /// Runs a statement, and has it in the audit log before it is answered, if it belongs there.
     async fn carry_out(&mut self, mut parsed: Parsed) -> Result<OutcomeResult> {
-        self.stats.end();
+        self.spent += self.stats.end();
         self.stats = Arc::new(StatementStats::begin());
         let entry = self.entry_of(&parsed);
         self.caller = match self.decide(&parsed) {
@@ -195,7 +206,7 @@ impl Execution {
     fn observed(&self, outcome: Result<OutcomeResult>) -> Result<OutcomeResult> {
         match outcome {
             Ok(OutcomeResult::Rows(mut rows)) => {
-                let stats = rows.stats.clone();
+                let stats = self.stats.clone();
                 let counted = rows.batches.inspect(move |batch| {
                     let Some(watched) = stats.watched() else { return };
                     match batch {
@@ -206,10 +217,10 @@ impl Execution {
                 rows.batches = counted.boxed();
                 Ok(OutcomeResult::Rows(rows))
             }
-            Ok(OutcomeResult::Affected { verb, rows, returning, stats }) => {
+            Ok(OutcomeResult::Affected { verb, rows, returning }) => {
                 let kind = verb.as_str();
                 self.engine.metrics().rows_written.with_label_values(&[kind]).inc_by(rows);
-                Ok(OutcomeResult::Affected { verb, rows, returning, stats })
+                Ok(OutcomeResult::Affected { verb, rows, returning })
             }
             Ok(done) => Ok(done),
             Err(error) => {
@@ -370,11 +381,11 @@ impl Execution {
             Statement::Use { namespace } => self.use_namespace(&namespace),
             Statement::Show(show) => {
                 let batch = self.engine.show(&self.scope(&stats), &show).await?;
-                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+                Ok(OutcomeResult::Rows(in_memory(batch)))
             }
             Statement::Describe { table } => {
                 let batch = self.engine.describe(&self.scope(&stats), &table)?;
-                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+                Ok(OutcomeResult::Rows(in_memory(batch)))
             }
             Statement::Flush(flush) => {
                 let message = self.engine.flush_statement(&self.scope(&stats), &flush).await?;
@@ -395,12 +406,12 @@ impl Execution {
                 // Boxed, as what is long and seldom: it would make every statement's future larger.
                 let erased = Box::pin(self.engine.erase_user(&actor, &name, entry, &mut trail)).await;
                 self.trail = trail;
-                Ok(OutcomeResult::Rows(in_memory(erased?, &stats)))
+                Ok(OutcomeResult::Rows(in_memory(erased?)))
             }
             Statement::ExportUser(export) => {
                 let scope = self.scope(&stats);
                 let batch = Box::pin(self.engine.export_user(&scope, &export)).await?;
-                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+                Ok(OutcomeResult::Rows(in_memory(batch)))
             }
             Statement::Backup(backup) => {
                 let message = Box::pin(self.engine.backup_statement(&self.scope(&stats), &backup)).await?;
@@ -412,15 +423,15 @@ impl Execution {
             }
             Statement::CheckTable(check) => {
                 let batch = self.engine.check_table(&self.scope(&stats), &check).await?;
-                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+                Ok(OutcomeResult::Rows(in_memory(batch)))
             }
             Statement::VerifyAudit => {
                 let report = self.engine.verify_audit().await?;
-                Ok(OutcomeResult::Rows(in_memory(verified(&report)?, &stats)))
+                Ok(OutcomeResult::Rows(in_memory(verified(&report)?)))
             }
             Statement::Subscribe { sql } => {
                 let batch = self.engine.how_to_subscribe(&self.scope(&stats), &sql)?;
-                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+                Ok(OutcomeResult::Rows(in_memory(batch)))
             }
             Statement::KillLive { live } => {
                 let message = self.engine.kill_live(&self.scope(&stats), &live)?;
@@ -432,7 +443,7 @@ impl Execution {
             }
             Statement::CheckStorage { id, extended } => {
                 let batch = self.engine.check_storage(&id, extended).await?;
-                Ok(OutcomeResult::Rows(in_memory(batch, &stats)))
+                Ok(OutcomeResult::Rows(in_memory(batch)))
             }
             statement if is_ddl(&statement) => {
                 let scope = self.scope(&stats);
@@ -453,14 +464,14 @@ impl Execution {
             let schema = rows.schema();
             let flags = flags_of(&schema, Some(&table));
             let batches = futures::stream::once(async { Ok(rows) }).boxed();
-            return Ok(OutcomeResult::Rows(Rows { schema, flags, batches, stats: stats.clone() }));
+            return Ok(OutcomeResult::Rows(Rows { schema, flags, batches }));
         }
         let only = only_table(&scope, &query);
         let plan = self.engine.planner().plan(&scope, query).await?;
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
         let flags = flags_of(&schema, only.as_deref());
         let batches = query::stream::run(&scope, &plan).await?;
-        Ok(OutcomeResult::Rows(Rows { schema, flags, batches, stats: stats.clone() }))
+        Ok(OutcomeResult::Rows(Rows { schema, flags, batches }))
     }
 
     async fn explain(
@@ -486,7 +497,7 @@ impl Execution {
             batches = batches.chain(receipt).boxed();
         }
         let flags = flags_of(&schema, None);
-        Ok(OutcomeResult::Rows(Rows { schema, flags, batches, stats: stats.clone() }))
+        Ok(OutcomeResult::Rows(Rows { schema, flags, batches }))
     }
 
     async fn write(&mut self, statement: Dml, stats: &Arc<StatementStats>) -> Result<OutcomeResult> {
@@ -497,7 +508,7 @@ impl Execution {
         if let Some(rows) = self.progress.as_mut().and_then(|progress| progress.already_done(verb)) {
             // It is in the log with the commit that it was in.
             self.trail.take().into_iter().for_each(Trail::settle);
-            return Ok(OutcomeResult::Affected { verb, rows, returning: None, stats: stats.clone() });
+            return Ok(OutcomeResult::Affected { verb, rows, returning: None });
         }
         let statement = self.with_constants(statement)?;
         let affected = match self.transaction.take() {
@@ -534,7 +545,7 @@ impl Execution {
                 affected
             }
         };
-        Ok(answer(verb, affected, stats))
+        Ok(answer(verb, affected))
     }
 
     fn with_constants(&self, mut statement: Dml) -> Result<Dml> {
@@ -626,16 +637,16 @@ fn may_be_in_transaction(statement: &Statement) -> bool {
     )
 }
 
-fn answer(verb: Verb, affected: Affected, stats: &Arc<StatementStats>) -> OutcomeResult {
-    let returning = affected.returning.map(|batch| in_memory(batch, stats));
-    OutcomeResult::Affected { verb, rows: affected.rows, returning, stats: stats.clone() }
+fn answer(verb: Verb, affected: Affected) -> OutcomeResult {
+    let returning = affected.returning.map(in_memory);
+    OutcomeResult::Affected { verb, rows: affected.rows, returning }
 }
 
 /// A result set that is there already.
-fn in_memory(batch: RecordBatch, stats: &Arc<StatementStats>) -> Rows {
+fn in_memory(batch: RecordBatch) -> Rows {
     let schema = batch.schema();
     let flags = flags_of(&schema, None);
-    Rows { schema, flags, batches: futures::stream::once(async { Ok(batch) }).boxed(), stats: stats.clone() }
+    Rows { schema, flags, batches: futures::stream::once(async { Ok(batch) }).boxed() }
 }
 
 /// What a statement has cost, as one more row of EXPLAIN ANALYZE: a line for each counter.

@@ -130,15 +130,10 @@ impl Db {
     /// What a statement cost.
     pub(crate) async fn stats(&self, sql: &str) -> StatsSnapshot {
         let mut execution = self.begin(Self::root(), sql, Vec::new()).await.unwrap();
-        match execution.next().await.unwrap().unwrap().result {
-            OutcomeResult::Rows(rows) => {
-                let stats = rows.stats.clone();
-                texts(rows).await.unwrap();
-                stats.snapshot()
-            }
-            OutcomeResult::Affected { stats, .. } => stats.snapshot(),
-            OutcomeResult::Done { .. } => panic!("{sql}: it has no stats"),
+        if let OutcomeResult::Rows(rows) = execution.next().await.unwrap().unwrap().result {
+            texts(rows).await.unwrap();
         }
+        execution.cost()
     }
 
     /// The columns that a query gives.
