@@ -1,16 +1,19 @@
 //! The life of a connection: signing in, three loops, and the end.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, ProtocolError, Session};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Closed, ProtocolError};
+use kalamdb_commons::Error;
 use kalamdb_commons::clock::Stopwatch;
-use kalamdb_commons::{Error, ErrorKind};
-use kalamdb_core::live::{LiveCode, LiveDelivery, LiveError, LiveEvent, LiveSession};
+use kalamdb_core::live::{LiveCode, LiveDelivery, LiveError, LiveEvent, LivePlace, LiveSession};
 
-use super::inbound::{self, Allowance, Message};
-use super::outbound::{Format, Frame, LiveWord, Protocol};
+use super::inbound::{self, Allowance, Message, Misunderstood};
+use super::outbound::{Format, Frame, Protocol};
+use super::outflow::{Outflow, Stuck};
+use super::sieve::HeldBack;
 use super::socket::Socket;
 use crate::app::{App, Arrival};
 
@@ -26,6 +29,8 @@ const STRIKES_MAX: u32 = 10;
 const STRIKES_LAST: Duration = Duration::from_secs(60);
 /// How long a client may take to read why it is closed.
 const FAREWELL_WAIT: Duration = Duration::from_secs(5);
+/// The same for one that may no longer read what is on its way to it: what is left of a second.
+const SIGNED_OUT_WAIT: Duration = Duration::from_millis(300);
 
 /// Who connects, as far as the upgrade says.
 pub(super) struct Visitor {
@@ -34,6 +39,43 @@ pub(super) struct Visitor {
     /// From where, for the audit log.
     pub(super) address: Option<String>,
     pub(super) socket: Option<Arc<Socket>>,
+    /// Among the connections that may be open.
+    pub(super) place: LivePlace,
+}
+
+/// What a client sends.
+pub(super) struct Inflow {
+    pub(super) messages: AggregatedMessageStream,
+    pub(super) held_back: Rc<HeldBack>,
+}
+
+/// What came of it.
+enum Came {
+    Message(AggregatedMessage),
+    /// A message that was too large, and was dropped.
+    TooLarge,
+    /// The same, and nothing comes after it.
+    FarTooLarge,
+    /// What breaks the rules of WebSocket.
+    Broken(ProtocolError),
+    /// The client has gone.
+    Nothing,
+}
+
+impl Inflow {
+    async fn next(&mut self) -> Came {
+        let next = tokio::select! {
+            biased;
+            next = self.messages.recv() => next,
+            () = self.held_back.next() => return Came::TooLarge,
+        };
+        match next {
+            None => Came::Nothing,
+            Some(Ok(message)) => Came::Message(message),
+            Some(Err(_)) if self.held_back.is_final() => Came::FarTooLarge,
+            Some(Err(error)) => Came::Broken(error),
+        }
+    }
 }
 
 /// Why a connection ends.
@@ -41,10 +83,44 @@ pub(super) struct Visitor {
 enum End {
     /// The client has gone.
     Gone,
+    /// It has said that it goes.
+    Left(Option<CloseReason>),
     /// It is told why.
     Closed(CloseCode, String),
+    /// It has lost its rights, and is told so with a last message.
+    SignedOut(Frame, String),
+    /// The same after it said nothing for too long.
+    Silent(String),
     /// It takes nothing, so it cannot be told.
     Stuck,
+}
+
+impl End {
+    /// As metrics say it.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Left(_) => "client",
+            Self::SignedOut(..) => "signed_out",
+            Self::Silent(_) => "idle",
+            Self::Stuck => "stuck",
+            Self::Closed(CloseCode::Away, _) => "stopping",
+            Self::Closed(CloseCode::Error, _) => "failed",
+            Self::Closed(..) => "misbehaved",
+        }
+    }
+}
+
+impl From<Closed> for End {
+    fn from(_: Closed) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Stuck> for End {
+    fn from(_: Stuck) -> Self {
+        Self::Stuck
+    }
 }
 
 fn policy(reason: impl Into<String>) -> End {
@@ -61,94 +137,124 @@ struct Connection {
     arrival: Arrival,
     live: LiveSession,
     protocol: Protocol,
-    session: Session,
+    out: Outflow,
     last_heard: Cell<Stopwatch>,
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn run(
-    app: App,
-    from: Visitor,
-    protocol: Protocol,
-    mut session: Session,
-    mut messages: AggregatedMessageStream,
-) {
+pub(super) async fn run(app: App, from: Visitor, protocol: Protocol, mut out: Outflow, mut inflow: Inflow) {
     let (arrival, socket) = (app.new_arrival(), from.socket.clone());
-    let end = match sign_in(&app, from, protocol, &mut session, &mut messages).await {
+    let (end, why) = match sign_in(&from, protocol, &mut out, &mut inflow).await {
         Ok((live, protocol)) => {
             let last_heard = Cell::new(Stopwatch::start());
-            let mut connection = Connection { app, arrival, live, protocol, session: session.clone(), last_heard };
-            connection.serve(&mut messages).await
+            let connection = Connection { app, arrival, live, protocol, out: out.clone(), last_heard };
+            let end = connection.serve(&mut inflow).await;
+            let why = end.word();
+            (end, why)
         }
-        Err(end) => end,
+        Err(end) => (end, "refused"),
     };
-    let told = match end {
-        End::Gone => true,
-        End::Stuck => false,
-        End::Closed(code, reason) => {
-            tracing::debug!(reason, "a live connection is closed");
-            let closing = session.close(Some(CloseReason { code, description: Some(reason) }));
-            tokio::time::timeout(FAREWELL_WAIT, closing).await.is_ok()
-        }
-    };
-    if let (false, Some(socket)) = (told, socket) {
+    from.place.ends(why);
+    if !farewell(end, out).await
+        && let Some(socket) = socket
+    {
         socket.cut();
     }
 }
 
+/// Ends a connection in order. Whether its client has taken that.
+async fn farewell(end: End, mut out: Outflow) -> bool {
+    let closing = |code, description| Some(CloseReason { code, description: Some(description) });
+    let (reason, wait, last) = match end {
+        End::Gone => return true,
+        End::Stuck => return false,
+        // Its own code comes back, as the protocol wants it.
+        End::Left(reason) => (reason.map(|reason| reason.code.into()), FAREWELL_WAIT, None),
+        End::Closed(code, reason) => (closing(code, reason), FAREWELL_WAIT, None),
+        End::Silent(reason) => (closing(CloseCode::Policy, reason), FAREWELL_WAIT, None),
+        End::SignedOut(last, reason) => (closing(CloseCode::Policy, reason), SIGNED_OUT_WAIT, Some(last)),
+    };
+    tracing::debug!(?reason, "a live connection is closed");
+    let words = async {
+        if let Some(last) = last
+            && out.send(last).await.is_err()
+        {
+            return;
+        }
+        out.close(reason).await;
+    };
+    tokio::time::timeout(wait, words).await.is_ok()
+}
+
 /// Waits for credentials, unless the upgrade carried them, and answers them.
 async fn sign_in(
-    app: &App,
-    from: Visitor,
+    from: &Visitor,
     protocol: Protocol,
-    session: &mut Session,
-    messages: &mut AggregatedMessageStream,
+    out: &mut Outflow,
+    inflow: &mut Inflow,
 ) -> Result<(LiveSession, Protocol), End> {
-    let Visitor { token, address, .. } = from;
-    let (token, protocol) = match token {
+    let (token, protocol) = match from.token.clone() {
         Some(token) => (token, protocol),
-        None => match tokio::time::timeout(SIGN_IN_WAIT, credentials(messages, protocol)).await {
+        None => match tokio::time::timeout(SIGN_IN_WAIT, credentials(inflow, protocol)).await {
             Ok(Ok(given)) => given,
-            Ok(Err(Some(message))) => return Err(refused(session, &message).await),
-            Ok(Err(None)) => return Err(End::Gone),
-            Err(_) => return Err(refused(session, "no credentials came within 3 seconds").await),
+            Ok(Err(Stranger::Leaves(end))) => return Err(end),
+            Ok(Err(Stranger::Asks(refused))) => {
+                let Misunderstood { subscription, reason } = &refused;
+                if !subscription.is_empty()
+                    && let Ok(frame) = protocol.error(subscription, "AUTH_REQUIRED", reason)
+                {
+                    out.send(frame).await?;
+                }
+                return Err(refusal(out, reason).await);
+            }
+            Err(_) => return Err(refusal(out, "no credentials came within 3 seconds").await),
         },
     };
-    match app.engine.open_live(&token, address) {
+    match from.place.sign_in(&token, from.address.clone()) {
         Ok(live) => {
-            send(session, protocol.auth_success(live.actor())).await?;
+            out.send(protocol.auth_success(live.actor())).await?;
             Ok((live, protocol))
         }
-        Err(error) if error.kind() == ErrorKind::Overloaded => {
-            drop(send(session, Protocol::auth_error(error.message())).await);
-            Err(End::Closed(CloseCode::Again, error.message().to_owned()))
-        }
-        Err(error) => Err(refused(session, error.message()).await),
+        Err(error) => Err(refusal(out, error.message()).await),
     }
 }
 
-async fn refused(session: &mut Session, message: &str) -> End {
+async fn refusal(out: &mut Outflow, message: &str) -> End {
     // Whoever has gone needs no answer.
-    drop(send(session, Protocol::auth_error(message)).await);
+    drop(out.send(Protocol::auth_error(message)).await);
     policy(message)
 }
 
-/// The first message, which must be credentials. `Err(None)` if the client went away.
-async fn credentials(
-    messages: &mut AggregatedMessageStream,
-    protocol: Protocol,
-) -> Result<(String, Protocol), Option<String>> {
+/// Who does not sign in.
+enum Stranger {
+    /// Goes, or breaks the rules.
+    Leaves(End),
+    /// Wants something else, of a subscription or not.
+    Asks(Misunderstood),
+}
+
+impl Stranger {
+    fn asks(reason: &str) -> Self {
+        Self::Asks(Misunderstood { subscription: String::new(), reason: reason.to_owned() })
+    }
+}
+
+/// The first message, which must be credentials.
+async fn credentials(inflow: &mut Inflow, protocol: Protocol) -> Result<(String, Protocol), Stranger> {
+    const FIRST: &str = "the first message must be authenticate";
     loop {
-        let message = match messages.recv().await {
-            None | Some(Ok(AggregatedMessage::Close(_)) | Err(_)) => return Err(None),
-            Some(Ok(AggregatedMessage::Text(text))) => inbound::json(text.as_bytes()),
-            Some(Ok(AggregatedMessage::Binary(bytes))) if protocol.format == Format::MessagePack => {
+        let message = match inflow.next().await {
+            Came::Nothing | Came::Broken(_) => return Err(Stranger::Leaves(End::Gone)),
+            Came::TooLarge | Came::FarTooLarge => return Err(Stranger::asks(FIRST)),
+            Came::Message(AggregatedMessage::Close(reason)) => return Err(Stranger::Leaves(End::Left(reason))),
+            Came::Message(AggregatedMessage::Text(text)) => inbound::json(text.as_bytes()),
+            Came::Message(AggregatedMessage::Binary(bytes)) if protocol.format == Format::MessagePack => {
                 inbound::message_pack(&bytes)
             }
-            Some(Ok(AggregatedMessage::Binary(_))) => Err("the first message must be authenticate".to_owned()),
-            Some(Ok(_)) => continue,
+            Came::Message(AggregatedMessage::Binary(_)) => return Err(Stranger::asks(FIRST)),
+            Came::Message(_) => continue,
         };
-        return match message.map_err(Some)? {
+        return match message.map_err(Stranger::Asks)? {
             Message::Authenticate { method, token, protocol: wish } if method == "jwt" => {
                 let protocol = match wish {
                     Some(wish) => {
@@ -158,80 +264,71 @@ async fn credentials(
                 };
                 Ok((token, protocol))
             }
-            Message::Authenticate { .. } => Err(Some("the one method of authentication here is jwt".to_owned())),
-            _ => Err(Some("the first message must be authenticate".to_owned())),
+            Message::Authenticate { .. } => Err(Stranger::asks("the one method of authentication here is jwt")),
+            other => {
+                let subscription = other.subscription().unwrap_or_default().to_owned();
+                Err(Stranger::Asks(Misunderstood { subscription, reason: FIRST.to_owned() }))
+            }
         };
     }
 }
 
-async fn send(session: &mut Session, frame: Frame) -> Result<(), End> {
-    let sent = match frame {
-        Frame::Text(text) => session.text(text).await,
-        Frame::Binary(bytes) => session.binary(bytes).await,
-    };
-    sent.map_err(|_closed| End::Gone)
+/// What of a client's messages is not carried out, and why.
+struct Refused {
+    subscription: String,
+    code: &'static str,
+    message: String,
+    /// How the connection is closed if that goes on.
+    close: CloseCode,
+}
+
+impl Refused {
+    fn of(code: &'static str, Misunderstood { subscription, reason }: Misunderstood) -> Self {
+        Self { subscription, code, message: reason, close: CloseCode::Policy }
+    }
 }
 
 impl Connection {
-    async fn serve(&mut self, messages: &mut AggregatedMessageStream) -> End {
-        let (reading, writing, watching) = (self.session.clone(), self.session.clone(), self.session.clone());
-        let this = &*self;
+    async fn serve(&self, inflow: &mut Inflow) -> End {
         tokio::select! {
-            end = this.read(messages, reading) => end,
-            end = this.write(writing) => end,
-            end = this.watch(watching) => end,
+            end = self.read(inflow) => end,
+            end = self.write() => end,
+            end = self.watch() => end,
         }
     }
 
     /// Takes what the client says.
-    async fn read(&self, messages: &mut AggregatedMessageStream, mut session: Session) -> End {
-        let settings = &self.app.settings.live;
-        let mut allowance = Allowance::new(settings.messages_per_second_max);
+    async fn read(&self, inflow: &mut Inflow) -> End {
+        let mut out = self.out.clone();
+        let mut allowance = Allowance::new(self.app.settings.live.messages_per_second_max);
         let (mut strikes, mut last_strike) = (0, Stopwatch::start());
         loop {
-            let message = match messages.recv().await {
-                None => return End::Gone,
-                Some(Err(ProtocolError::Overflow)) => return self.too_large(session).await,
-                Some(Err(error)) => return End::Closed(CloseCode::Protocol, error.to_string()),
-                Some(Ok(message)) => message,
-            };
+            let came = inflow.next().await;
             self.last_heard.set(Stopwatch::start());
             let is_allowed = allowance.take();
-            let understood = match message {
-                AggregatedMessage::Close(_) => return End::Gone,
-                _ if !is_allowed => {
-                    let max = settings.messages_per_second_max;
-                    Err((
-                        "RATE_LIMIT_EXCEEDED",
-                        format!("more than {max} messages a second (live.messages_per_second_max)"),
-                    ))
-                }
-                AggregatedMessage::Pong(_) => continue,
-                AggregatedMessage::Ping(bytes) => match session.pong(&bytes).await {
+            let understood = match came {
+                Came::Nothing => return End::Gone,
+                Came::Broken(error) => return End::Closed(CloseCode::Protocol, error.to_string()),
+                Came::FarTooLarge => return self.far_too_large(out).await,
+                Came::TooLarge => Err(self.too_large()),
+                Came::Message(AggregatedMessage::Close(reason)) => return End::Left(reason),
+                Came::Message(AggregatedMessage::Pong(_)) if is_allowed => continue,
+                Came::Message(AggregatedMessage::Ping(bytes)) if is_allowed => match out.pong(&bytes).await {
                     Ok(()) => continue,
-                    Err(_closed) => return End::Gone,
+                    Err(closed) => return closed.into(),
                 },
-                AggregatedMessage::Text(text) if self.protocol.format == Format::Json => {
-                    inbound::json(text.as_bytes()).map_err(|message| ("PROTOCOL", message))
-                }
-                AggregatedMessage::Text(_) => {
-                    Err(("UNSUPPORTED_DATA", "messages here are binary MessagePack".to_owned()))
-                }
-                AggregatedMessage::Binary(bytes) => match self.protocol.format {
-                    Format::Json => inbound::gzip(&bytes, settings.message_bytes_max),
-                    Format::MessagePack => inbound::message_pack(&bytes),
-                }
-                .map_err(|message| ("UNSUPPORTED_DATA", message)),
+                Came::Message(message) if is_allowed => self.understand(&message),
+                Came::Message(message) => Err(self.too_many(&message)),
             };
             let outcome = match understood {
-                Ok(message) => self.carry_out(message, &mut session).await,
-                Err((code, message)) => {
+                Ok(message) => self.carry_out(message, &mut out).await,
+                Err(refused) => {
                     strikes = if last_strike.elapsed() > STRIKES_LAST { 1 } else { strikes + 1 };
                     last_strike = Stopwatch::start();
                     if strikes >= STRIKES_MAX {
-                        return policy(message);
+                        return End::Closed(refused.close, refused.message);
                     }
-                    self.complain(&mut session, "", code, &message).await
+                    self.complain(&mut out, &refused.subscription, refused.code, &refused.message).await
                 }
             };
             if let Err(end) = outcome {
@@ -240,27 +337,60 @@ impl Connection {
         }
     }
 
-    async fn too_large(&self, mut session: Session) -> End {
+    fn understand(&self, message: &AggregatedMessage) -> Result<Message, Refused> {
+        let (code, understood) = match (message, self.protocol.format) {
+            (AggregatedMessage::Text(text), Format::Json) => ("PROTOCOL", inbound::json(text.as_bytes())),
+            (AggregatedMessage::Binary(bytes), Format::Json) => {
+                ("UNSUPPORTED_DATA", inbound::gzip(bytes, self.app.settings.live.message_bytes_max))
+            }
+            (AggregatedMessage::Binary(bytes), Format::MessagePack) => {
+                ("UNSUPPORTED_DATA", inbound::message_pack(bytes))
+            }
+            _ => {
+                let reason = "messages here are binary MessagePack".to_owned();
+                ("UNSUPPORTED_DATA", Err(Misunderstood { subscription: String::new(), reason }))
+            }
+        };
+        understood.map_err(|misunderstood| Refused::of(code, misunderstood))
+    }
+
+    fn too_many(&self, message: &AggregatedMessage) -> Refused {
+        let max = self.app.settings.live.messages_per_second_max;
+        let reason = format!("more than {max} messages a second (live.messages_per_second_max)");
+        // Read all the same, for the client must know what was not done.
+        let subscription = match self.understand(message) {
+            Ok(message) => message.subscription().unwrap_or_default().to_owned(),
+            Err(refused) => refused.subscription,
+        };
+        Refused::of("RATE_LIMIT_EXCEEDED", Misunderstood { subscription, reason })
+    }
+
+    fn too_large(&self) -> Refused {
         let max = self.app.settings.live.message_bytes_max;
         let message = format!("a message has more than {max} bytes (live.message_bytes_max)");
-        match self.complain(&mut session, "", "MESSAGE_TOO_LARGE", &message).await {
-            Ok(()) => End::Closed(CloseCode::Size, message),
+        Refused { subscription: String::new(), code: "MESSAGE_TOO_LARGE", message, close: CloseCode::Size }
+    }
+
+    async fn far_too_large(&self, mut out: Outflow) -> End {
+        let Refused { code, message, close, .. } = self.too_large();
+        match self.complain(&mut out, "", code, &message).await {
+            Ok(()) => End::Closed(close, message),
             Err(end) => end,
         }
     }
 
-    async fn carry_out(&self, message: Message, session: &mut Session) -> Result<(), End> {
+    async fn carry_out(&self, message: Message, out: &mut Outflow) -> Result<(), End> {
         let (id, refused) = match message {
             Message::Ping => return Ok(()),
             Message::Authenticate { .. } => {
-                return self.complain(session, "", "PROTOCOL", "the connection is signed in already").await;
+                return self.complain(out, "", "PROTOCOL", "the connection is signed in already").await;
             }
             Message::Subscribe { subscription } => {
                 let options = subscription.options.map(Into::into);
                 (subscription.id.clone(), self.live.subscribe(&subscription.id, &subscription.sql, options))
             }
-            Message::NextBatch { subscription_id } => {
-                let outcome = self.live.next_batch(&subscription_id);
+            Message::NextBatch { subscription_id, last_seq_id } => {
+                let outcome = self.live.next_batch(&subscription_id, last_seq_id);
                 (subscription_id, outcome)
             }
             Message::Unsubscribe { subscription_id } => {
@@ -270,18 +400,18 @@ impl Connection {
         };
         match refused {
             Ok(()) => Ok(()),
-            Err(error) => send(session, self.error(&id, &error)?).await,
+            Err(error) => Ok(out.send(self.error(&id, &error)?).await?),
         }
     }
 
-    async fn complain(&self, session: &mut Session, id: &str, code: &str, message: &str) -> Result<(), End> {
+    async fn complain(&self, out: &mut Outflow, id: &str, code: &str, message: &str) -> Result<(), End> {
         let frame = self.protocol.error(id, code, message).map_err(|error| self.broken(&error))?;
-        send(session, frame).await
+        Ok(out.send(frame).await?)
     }
 
     fn error(&self, id: &str, error: &LiveError) -> Result<Frame, End> {
         let message = self.arrival.audience(Some(self.live.actor().role)).message(&error.error);
-        self.protocol.error(id, error.code.word(), &message).map_err(|error| self.broken(&error))
+        self.protocol.error(id, error.code.as_str(), &message).map_err(|error| self.broken(&error))
     }
 
     fn broken(&self, error: &Error) -> End {
@@ -289,59 +419,85 @@ impl Connection {
     }
 
     /// Sends what the subscriptions have.
-    async fn write(&self, mut session: Session) -> End {
+    async fn write(&self) -> End {
+        let mut out = self.out.clone();
         loop {
+            // Before it is taken: what is taken is made ready.
+            if let Err(end) = self.room(&out).await {
+                return end;
+            }
             let delivery = self.live.next().await;
-            if let Err(end) = self.deliver(&mut session, delivery).await {
+            if let Err(end) = self.deliver(&mut out, &delivery).await {
                 return end;
             }
         }
     }
 
-    async fn deliver(&self, session: &mut Session, delivery: LiveDelivery) -> Result<(), End> {
-        let LiveDelivery { subscription: id, event } = delivery;
-        let frame = match &event {
+    /// Waits until the client has taken most of what was sent, unless it takes nothing.
+    async fn room(&self, out: &Outflow) -> Result<(), End> {
+        let patience = Duration::from_secs(self.app.settings.live.send_timeout_seconds);
+        out.room(patience).await.inspect_err(|_| self.takes_nothing()).map_err(End::from)
+    }
+
+    fn takes_nothing(&self) {
+        tracing::info!(user = %self.live.actor().user, "a live connection takes nothing and is cut");
+    }
+
+    async fn deliver(&self, out: &mut Outflow, delivery: &LiveDelivery) -> Result<(), End> {
+        let id = &delivery.subscription;
+        let frame = match &delivery.event {
             LiveEvent::Ack { total_rows, control, schema, flags } => {
-                self.protocol.ack(&id, *total_rows, *control, schema, flags)
+                self.protocol.ack(id, *total_rows, *control, schema, flags)
             }
-            LiveEvent::Batch { rows, control } => self.protocol.batch(&id, rows, *control),
+            LiveEvent::Batch { rows, control } => self.protocol.batch(id, rows, *control),
             LiveEvent::ResyncRequired => {
                 let message = "what came after the cursor is not all there any more; a full snapshot follows";
-                self.protocol.error(&id, LiveCode::ResyncRequired.word(), message)
+                self.protocol.error(id, LiveCode::ResyncRequired.as_str(), message)
             }
-            LiveEvent::Ended(error) => Ok(self.error(&id, error)?),
+            LiveEvent::Ended(error) => Ok(self.error(id, error)?),
             LiveEvent::Changes(changes) => {
                 for change in changes.iter() {
-                    let frame = self.protocol.change(&id, change).map_err(|error| self.broken(&error))?;
-                    self.send_in_time(session, frame).await?;
+                    self.room(out).await?;
+                    if delivery.is_void() {
+                        return Ok(());
+                    }
+                    let frame = self.protocol.change(id, change).map_err(|error| self.broken(&error))?;
+                    self.send_in_time(out, delivery, frame).await?;
                 }
                 return Ok(());
             }
         };
-        self.send_in_time(session, frame.map_err(|error| self.broken(&error))?).await
+        self.send_in_time(out, delivery, frame.map_err(|error| self.broken(&error))?).await
     }
 
     /// Sends a frame, unless the client takes nothing. Each frame has its own wait: a long list to a slow client is
     /// progress.
-    async fn send_in_time(&self, session: &mut Session, frame: Frame) -> Result<(), End> {
+    async fn send_in_time(&self, out: &mut Outflow, delivery: &LiveDelivery, frame: Frame) -> Result<(), End> {
         let wait = Duration::from_secs(self.app.settings.live.send_timeout_seconds);
-        tokio::time::timeout(wait, send(session, frame)).await.unwrap_or_else(|_| {
-            tracing::info!(user = %self.live.actor().user, "a live connection takes nothing and is cut");
-            Err(End::Stuck)
-        })
+        let bytes = frame.bytes();
+        match tokio::time::timeout(wait, out.send(frame)).await {
+            Ok(sent) => sent?,
+            Err(_) => {
+                self.takes_nothing();
+                return Err(End::Stuck);
+            }
+        }
+        delivery.sent(bytes);
+        Ok(())
     }
 
     /// Sees to it that the connection ends in time: with its rights, with its client, with the server. It sleeps until
     /// one of them may have to do with it, so that a connection where nothing happens costs nothing.
-    async fn watch(&self, mut session: Session) -> End {
+    async fn watch(&self) -> End {
+        let mut out = self.out.clone();
         let mut rights = self.live.rights();
         let mut pinged = Stopwatch::start();
         loop {
             if let Err(error) = self.live.check() {
-                return self.signed_out(session, &error).await;
+                return self.signed_out(&error);
             }
             let checked = Stopwatch::start();
-            let wait = match self.ping(&mut session, &mut pinged).await {
+            let wait = match self.ping(&mut out, &mut pinged).await {
                 Ok(wait) => wait.min(self.live.expires_in()).max(WAIT_MIN),
                 Err(end) => return end,
             };
@@ -359,29 +515,29 @@ impl Connection {
     }
 
     /// Asks a client that is silent whether it is there. Returns when to ask again.
-    async fn ping(&self, session: &mut Session, pinged: &mut Stopwatch) -> Result<Duration, End> {
+    async fn ping(&self, out: &mut Outflow, pinged: &mut Stopwatch) -> Result<Duration, End> {
         let idle_max = Duration::from_secs(self.app.settings.live.idle_timeout_seconds);
         let idle = self.last_heard.get().elapsed();
         if idle >= idle_max {
-            return Err(policy(format!("nothing was heard for {} s (live.idle_timeout_seconds)", idle_max.as_secs())));
+            let seconds = idle_max.as_secs();
+            return Err(End::Silent(format!("nothing was heard for {seconds} s (live.idle_timeout_seconds)")));
         }
         if idle >= idle_max / 3 && pinged.elapsed() >= idle_max / 3 {
             *pinged = Stopwatch::start();
             // A client that takes nothing is the writer's to judge; its silence is judged here.
-            let ping = tokio::time::timeout(CHECK_EVERY, session.ping(b""));
-            if let Ok(Err(_closed)) = ping.await {
-                return Err(End::Gone);
+            let ping = tokio::time::timeout(CHECK_EVERY, out.ping());
+            if let Ok(Err(closed)) = ping.await {
+                return Err(closed.into());
             }
         }
         let until_ping = (idle_max / 3).saturating_sub(idle.min(pinged.elapsed()));
         Ok(until_ping.min(idle_max.saturating_sub(idle)))
     }
 
-    async fn signed_out(&self, mut session: Session, error: &Error) -> End {
-        let told = self.complain(&mut session, "", LiveCode::Unauthorized.word(), error.message());
-        match tokio::time::timeout(CHECK_EVERY, told).await {
-            Ok(Err(end)) => end,
-            Ok(Ok(())) | Err(_) => policy(error.message().to_owned()),
+    fn signed_out(&self, error: &Error) -> End {
+        match self.protocol.error("", LiveCode::Unauthorized.as_str(), error.message()) {
+            Ok(last) => End::SignedOut(last, error.message().to_owned()),
+            Err(error) => self.broken(&error),
         }
     }
 }

@@ -7,6 +7,7 @@ use kalamdb_commons::clock::Stopwatch;
 use kalamdb_core::live::LiveOptions;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// How many seconds' worth of messages a client may send at once.
 const BURST_SECONDS: f64 = 5.0;
@@ -30,7 +31,12 @@ pub(super) enum Message {
     /// Begins a live query.
     Subscribe { subscription: Subscribe },
     /// Asks for more of a snapshot.
-    NextBatch { subscription_id: String },
+    NextBatch {
+        subscription_id: String,
+        /// After which `_seq`.
+        #[serde(default, deserialize_with = "cursor")]
+        last_seq_id: Option<i64>,
+    },
     /// Ends a live query.
     Unsubscribe { subscription_id: String },
     /// Says that the client is there.
@@ -91,31 +97,67 @@ fn cursor<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
     }
 }
 
+/// Why a message means nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Misunderstood {
+    /// The subscription that it is about, if that can be read.
+    pub(super) subscription: String,
+    /// The reason, in words.
+    pub(super) reason: String,
+}
+
+impl Misunderstood {
+    fn entirely(reason: String) -> Self {
+        Self { subscription: String::new(), reason }
+    }
+}
+
+impl Message {
+    /// The subscription that it is about, if any.
+    pub(super) fn subscription(&self) -> Option<&str> {
+        match self {
+            Self::Subscribe { subscription } => Some(&subscription.id),
+            Self::NextBatch { subscription_id, .. } | Self::Unsubscribe { subscription_id } => Some(subscription_id),
+            Self::Authenticate { .. } | Self::Ping => None,
+        }
+    }
+}
+
 /// Reads a JSON message.
-pub(super) fn json(bytes: &[u8]) -> Result<Message, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("the message is not understood: {error}"))
+pub(super) fn json(bytes: &[u8]) -> Result<Message, Misunderstood> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let value = serde_json::from_slice(bytes).unwrap_or_default();
+        misunderstood(&value, &error)
+    })
 }
 
 /// Reads a MessagePack message.
-pub(super) fn message_pack(bytes: &[u8]) -> Result<Message, String> {
+pub(super) fn message_pack(bytes: &[u8]) -> Result<Message, Misunderstood> {
     // By way of a value: what is tagged inside can be read from anything that knows its own shape.
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(DEPTH_MAX);
-    let value = serde_json::Value::deserialize(&mut reader)
-        .map_err(|error| format!("the message is not MessagePack: {error}"))?;
-    serde_json::from_value(value).map_err(|error| format!("the message is not understood: {error}"))
+    let value = Value::deserialize(&mut reader)
+        .map_err(|error| Misunderstood::entirely(format!("the message is not MessagePack: {error}")))?;
+    Message::deserialize(&value).map_err(|error| misunderstood(&value, &error))
+}
+
+fn misunderstood(value: &Value, error: &serde_json::Error) -> Misunderstood {
+    let id = value.pointer("/subscription/id").or_else(|| value.get("subscription_id"));
+    let subscription = id.and_then(Value::as_str).unwrap_or_default().to_owned();
+    Misunderstood { subscription, reason: format!("the message is not understood: {error}") }
 }
 
 /// Reads a compressed JSON message that unfolds to at most `bytes_max`.
-pub(super) fn gzip(bytes: &[u8], bytes_max: usize) -> Result<Message, String> {
+pub(super) fn gzip(bytes: &[u8], bytes_max: usize) -> Result<Message, Misunderstood> {
     let mut unfolded = Vec::new();
     let limit = bytes_max as u64 + 1;
     GzDecoder::new(bytes)
         .take(limit)
         .read_to_end(&mut unfolded)
-        .map_err(|error| format!("a binary message must be gzip: {error}"))?;
+        .map_err(|error| Misunderstood::entirely(format!("a binary message must be gzip: {error}")))?;
     if unfolded.len() > bytes_max {
-        return Err(format!("the message unfolds to more than {bytes_max} bytes (live.message_bytes_max)"));
+        let reason = format!("the message unfolds to more than {bytes_max} bytes (live.message_bytes_max)");
+        return Err(Misunderstood::entirely(reason));
     }
     json(&unfolded)
 }

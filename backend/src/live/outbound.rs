@@ -11,7 +11,7 @@ use kalamdb_commons::schema::Actor;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
 use kalamdb_core::api::ColumnFlags;
-use kalamdb_core::live::{BatchControl, ChangeKind, LiveChange, LiveCode};
+use kalamdb_core::live::{BatchControl, ChangeKind, LiveChange};
 use serde_json::{Value, json};
 
 use crate::encode::{RowWriter, names, separate, write_cell, write_json, write_schema};
@@ -45,26 +45,14 @@ pub(super) enum Frame {
     Binary(Bytes),
 }
 
-impl LiveWord for LiveCode {
-    fn word(self) -> &'static str {
+impl Frame {
+    /// The bytes of the message, without what frames it.
+    pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::InvalidSubscriptionId => "INVALID_SUBSCRIPTION_ID",
-            Self::SubscriptionLimitExceeded => "SUBSCRIPTION_LIMIT_EXCEEDED",
-            Self::Unauthorized => "UNAUTHORIZED",
-            Self::NotFound => "NOT_FOUND",
-            Self::InvalidSql => "INVALID_SQL",
-            Self::Unsupported => "UNSUPPORTED",
-            Self::SubscriptionFailed => "SUBSCRIPTION_FAILED",
-            Self::ConversionError => "CONVERSION_ERROR",
-            Self::BatchFetchFailed => "BATCH_FETCH_FAILED",
-            Self::ResyncRequired => "RESYNC_REQUIRED",
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
         }
     }
-}
-
-/// The protocol's word for a code.
-pub(super) trait LiveWord {
-    fn word(self) -> &'static str;
 }
 
 impl Protocol {

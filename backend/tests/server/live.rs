@@ -3,6 +3,8 @@
 use futures::SinkExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::server::Server;
 use crate::wire::Wire;
@@ -27,6 +29,8 @@ async fn a_token_in_the_upgrade_or_in_the_first_message_signs_in_and_a_bad_one_d
     assert_eq!(bad.closed().await.code, Some(1008));
     let mut wrong = Wire::open(&anonymous, "").await;
     wrong.subscribe("s", ALL, json!({})).await;
+    let required = wrong.next().await;
+    assert_eq!((&required["subscription_id"], &required["code"]), (&json!("s"), &json!("AUTH_REQUIRED")));
     assert_eq!(wrong.next().await["type"], "auth_error");
     assert_eq!(wrong.closed().await.code, Some(1008));
     let mut silent = Wire::open(&anonymous, "").await;
@@ -144,11 +148,96 @@ async fn errors_have_their_codes_and_leave_the_connection_open() {
     assert_eq!(wire.next().await["code"], "INVALID_SUBSCRIPTION_ID");
     wire.say(&json!({"type": "shout"})).await;
     assert_eq!(wire.next().await["code"], "PROTOCOL");
+    wire.subscribe("which", ALL, json!({"batch_size": -1})).await;
+    let error = wire.next().await;
+    assert_eq!((&error["subscription_id"], &error["code"]), (&json!("which"), &json!("PROTOCOL")));
     wire.socket.send(Message::binary(vec![1, 2, 3])).await.unwrap();
     assert_eq!(wire.next().await["code"], "UNSUPPORTED_DATA");
     wire.say(&json!({"type": "ping"})).await;
     wire.subscribe("s", ALL, json!({})).await;
     assert_eq!(wire.next().await["type"], "subscription_ack");
+}
+
+#[tokio::test]
+async fn a_close_is_answered_with_its_code_whether_its_client_is_signed_in_or_not() {
+    let server = Server::with_tables(TABLE).await;
+    for client in [server.with_token(None), server.with_token(server.token())] {
+        let mut wire = Wire::open(&client, "").await;
+        let going = CloseFrame { code: CloseCode::Library(4321), reason: "for a reason".into() };
+        wire.socket.send(Message::Close(Some(going))).await.unwrap();
+        assert_eq!(wire.closed().await.code, Some(4321));
+    }
+}
+
+#[tokio::test]
+async fn each_next_batch_asks_for_one_more_and_the_same_place_is_asked_for_once() {
+    let server = Server::with_tables(TABLE).await;
+    server.sql("INSERT INTO app.t SELECT value, 'x' FROM generate_series(1, 6)").await;
+    let mut wire = Wire::signed_in(&server).await;
+    wire.subscribe("s", ALL, json!({"batch_size": 1})).await;
+    wire.next().await;
+    let first = wire.next().await["batch_control"]["last_seq_id"].clone();
+    let more = |after: Value| json!({"type": "next_batch", "subscription_id": "s", "last_seq_id": after});
+    for after in [json!(null), json!(null), first.clone(), first.clone(), json!(first.to_string())] {
+        wire.say(&more(after)).await;
+    }
+    for number in 1..=3 {
+        assert_eq!(wire.next().await["batch_control"]["batch_num"], number);
+    }
+    wire.subscribe("other", "SELECT k FROM app.t WHERE k > 50", Value::Null).await;
+    assert_eq!(wire.next().await["subscription_id"], "other", "no further batch was asked for");
+}
+
+#[tokio::test]
+async fn more_connections_than_may_be_open_are_refused_whether_the_others_are_signed_in_or_not() {
+    let server = Server::with(&[("LIVE__CONNECTIONS_MAX", "2")]).await;
+    let signed_in = Wire::signed_in(&server).await;
+    let anonymous = Wire::open(&server.with_token(None), "").await;
+    let refused = Wire::try_open(&server, "").await.map(|_| ()).unwrap_err();
+    let tokio_tungstenite::tungstenite::Error::Http(answer) = refused else { panic!("{refused:?}") };
+    assert_eq!(answer.status(), 503);
+    let body: Value = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
+    assert_eq!(body["error"]["code"], "OVERLOADED");
+    drop((signed_in, anonymous));
+    while Wire::try_open(&server, "").await.is_err() {}
+}
+
+#[tokio::test]
+async fn what_is_sent_and_what_ends_is_counted() {
+    let server = Server::with_tables(TABLE).await;
+    server.sql("INSERT INTO app.t VALUES (1, 'one')").await;
+    let figure = async |name: &str| {
+        let served = server.request(reqwest::Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        let value = served.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse::<u64>().unwrap())
+    };
+    let mut wire = Wire::signed_in(&server).await;
+    wire.subscribe("s", ALL, json!({})).await;
+    let mut heard = vec![wire.next().await, wire.next().await];
+    server.sql("INSERT INTO app.t VALUES (2, 'two'), (3, 'three')").await;
+    server.sql("DELETE FROM app.t WHERE k = 2").await;
+    for _ in 0..3 {
+        heard.push(wire.next().await);
+    }
+    wire.say(&json!({"type": "unsubscribe", "subscription_id": "s"})).await;
+    wire.subscribe("killed", ALL, Value::Null).await;
+    heard.push(wire.next().await);
+    let id = server.rows("SELECT live_id FROM system.live").await[0][0].as_str().unwrap().to_owned();
+    server.sql(&format!("KILL LIVE QUERY '{id}'")).await;
+    heard.push(wire.next().await);
+    wire.subscribe("failed", "SELECT * FROM app.absent", Value::Null).await;
+    heard.push(wire.next().await);
+    let bytes = heard.iter().map(|message| message.to_string().len() as u64).sum::<u64>();
+    assert_eq!(figure("kalamdb_live_changes_sent_total").await, 3);
+    assert_eq!(figure("kalamdb_live_messages_sent_total").await, heard.len() as u64);
+    assert_eq!(figure("kalamdb_live_sent_bytes_total").await, bytes);
+    assert_eq!(figure("kalamdb_live_waiting").await, 0);
+    for (reason, count) in [("client", 1), ("killed", 1), ("NOT_FOUND", 1)] {
+        assert_eq!(figure(&format!("kalamdb_live_ended_total{{reason=\"{reason}\"}}")).await, count, "{reason}");
+    }
+    wire.socket.close(None).await.unwrap();
+    wire.closed().await;
+    while figure("kalamdb_live_connections_ended_total{reason=\"client\"}").await < 1 {}
 }
 
 #[tokio::test]

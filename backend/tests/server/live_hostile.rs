@@ -132,9 +132,19 @@ async fn those_who_go_on_are_closed() {
     assert_eq!(rubbish.next().await["code"], "PROTOCOL");
     assert_eq!(rubbish.closed().await.code, Some(1008));
     let mut large = Wire::signed_in(server).await;
-    large.socket.send(Message::text(format!("\"{}\"", "x".repeat(20_000)))).await.unwrap();
-    assert_eq!(large.next().await["code"], "MESSAGE_TOO_LARGE");
+    for _ in 0..9 {
+        large.socket.send(Message::text(format!("\"{}\"", "x".repeat(20_000)))).await.unwrap();
+        assert_eq!(large.next().await["code"], "MESSAGE_TOO_LARGE");
+        large.subscribe("s", ALL, Value::Null).await;
+        assert_eq!(large.next().await["type"], "subscription_ack", "one that is too large is an error, and no more");
+    }
+    large.socket.send(Message::text("x".repeat(20_000))).await.unwrap();
     assert_eq!(large.closed().await.code, Some(1009));
+    let mut far_too_large = Wire::signed_in(server).await;
+    // What is not read any more may not be taken either.
+    drop(far_too_large.socket.send(Message::text("x".repeat(200_000))).await);
+    assert_eq!(far_too_large.next().await["code"], "MESSAGE_TOO_LARGE");
+    assert_eq!(far_too_large.closed().await.code, Some(1009));
     let subscribe = json!({"type": "subscribe", "subscription": {"id": "s", "sql": ALL, "options": null}}).to_string();
     for flood in [Message::text(subscribe), Message::Ping(vec![0; 100].into()), Message::Pong(vec![0; 100].into())] {
         let mut wire = Wire::signed_in(server).await;
@@ -143,7 +153,14 @@ async fn those_who_go_on_are_closed() {
                 break;
             }
         }
-        assert_eq!(wire.closed().await.code, Some(1008), "{flood:?}");
+        let mut ends = wire.hear().await;
+        while let Ok(message) = &ends {
+            if message["code"] == "RATE_LIMIT_EXCEEDED" && matches!(flood, Message::Text(_)) {
+                assert_eq!(message["subscription_id"], "s");
+            }
+            ends = wire.hear().await;
+        }
+        assert_eq!(ends.unwrap_err().code, Some(1008), "{flood:?}");
     }
     bystander.is_alone().await;
     bystander.goes_on().await;
@@ -252,6 +269,50 @@ async fn who_takes_nothing_is_cut_and_costs_bounded_memory() {
     }
     stuck.ended().await;
     assert!(grown < 2 * MEMORY_MIB_MAX, "{grown} MiB after {written} writes");
+    bystander.goes_on().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_much_on_one_connection_and_reads_nothing_costs_bounded_memory() {
+    let mut bystander = Bystander::with(&[("LIVE__MESSAGES_PER_SECOND_MAX", "1000000")]).await;
+    let text = "x".repeat(100_000);
+    for row in 0..40 {
+        bystander.server.sql(&format!("INSERT INTO app.t VALUES ({row}, '{text}')")).await;
+        bystander.wire.next().await;
+    }
+    let before = bystander.server.memory_mib();
+    let mut stuck = Raw::open(&bystander.server).await;
+    for number in 0..300 {
+        stuck.subscribe_as(&format!("s{number}"), ALL).await;
+    }
+    let server = &bystander.server;
+    let live = || async { server.rows("SELECT live_id FROM system.live").await.as_array().unwrap().len() };
+    while live().await < 301 {}
+    let mut grown = 0;
+    // Long enough for the server to make ready what it is going to.
+    for _ in 0..50 {
+        bystander.goes_on().await;
+        grown = grown.max(bystander.server.memory_mib().saturating_sub(before));
+    }
+    assert!(grown < MEMORY_MIB_MAX, "{grown} MiB");
+    drop(stuck);
+    bystander.is_alone().await;
+    bystander.goes_on().await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_announced_and_never_ends_is_not_collected() {
+    let mut bystander = Bystander::with(&[("LIVE__IDLE_TIMEOUT_SECONDS", "5")]).await;
+    let before = bystander.server.memory_mib();
+    let announced = [&[0x82, 0xff][..], &(1u64 << 33).to_be_bytes(), &[0; 4]].concat();
+    let mut raw = Raw::open(&bystander.server).await;
+    raw.send(&announced).await;
+    for _ in 0..256 {
+        raw.send(&vec![b' '; 1 << 20]).await;
+    }
+    let grown = bystander.server.memory_mib().saturating_sub(before);
+    assert!(grown < MEMORY_MIB_MAX, "{grown} MiB");
+    listening_until(&mut bystander.wire, raw.ended()).await;
     bystander.goes_on().await;
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::server::{Client, Server};
-use crate::wire::Wire;
+use crate::wire::{Raw, Wire};
 
 const PASSWORD: &str = "a password";
 const OWN: &str = "SELECT v FROM app.own";
@@ -118,6 +118,53 @@ async fn nothing_is_delivered_after_the_right_has_gone() {
     assert_eq!(wire.next().await["type"], "subscription_ack");
     server.sql("INSERT INTO app.open VALUES ('no secret')").await;
     assert_eq!(wire.next().await["rows"][0]["v"], "no secret");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_keep_up_gets_nothing_more_when_its_token_is_revoked() {
+    let server = Server::with(&[("LIVE__QUEUE_ROWS_MAX", "100000")]).await;
+    server.sql("CREATE NAMESPACE app; CREATE USER TABLE app.own (v TEXT)").await;
+    server.sql("CREATE USER 'ann' WITH PASSWORD 'a password' ROLE 'user'").await;
+    let ann = server.login("ann", PASSWORD).await;
+    let mut slow = Raw::open(&ann).await;
+    slow.subscribe(OWN).await;
+    while server.rows("SELECT status FROM system.live").await != json!([["live"]]) {}
+    let text = "x".repeat(100_000);
+    for _ in 0..200 {
+        ann.sql(&format!("INSERT INTO app.own VALUES ('{text}')")).await;
+    }
+    ann.post("/v1/api/auth/logout", &json!({})).await;
+    let connections = "SELECT metric_value FROM system.stats WHERE metric_name = 'kalamdb_live_connections'";
+    let cut = async { while server.rows(connections).await != json!([["0"]]) {} };
+    // A second, and what asking takes on a machine with much to do.
+    tokio::time::timeout(Duration::from_secs(3), cut).await.expect("it was not cut");
+    let got = tokio::time::timeout(Duration::from_secs(1), slow.ended()).await.expect("it was not cut");
+    assert!(got < 200 * text.len(), "{got} bytes: all of it was sent");
+}
+
+#[tokio::test]
+async fn no_row_is_sent_after_a_subscription_has_ended() {
+    let server = Server::with(&[("LIVE__QUEUE_ROWS_MAX", "100000")]).await;
+    server.sql("CREATE NAMESPACE app; CREATE USER TABLE app.own (v TEXT)").await;
+    let mut wire = Wire::signed_in(&server).await;
+    wire.subscribe("s", OWN, Value::Null).await;
+    assert_eq!(wire.next().await["type"], "subscription_ack");
+    let row = format!("('{}')", "x".repeat(20_000));
+    // One commit, so that they come together.
+    server.sql(&format!("INSERT INTO app.own VALUES {}", vec![row; 40].join(", "))).await;
+    server.sql("INSERT INTO app.own SELECT v FROM app.own; INSERT INTO app.own SELECT v FROM app.own").await;
+    server.sql("INSERT INTO app.own SELECT v FROM app.own; INSERT INTO app.own SELECT v FROM app.own").await;
+    let id = server.rows("SELECT live_id FROM system.live").await[0][0].as_str().unwrap().to_owned();
+    server.sql(&format!("KILL LIVE QUERY '{id}'")).await;
+    let mut rows = 0;
+    loop {
+        let message = wire.next().await;
+        if message["type"] == "error" {
+            break;
+        }
+        rows += 1;
+    }
+    assert!(rows < 640, "all of {rows} were sent although it had ended");
 }
 
 #[tokio::test]

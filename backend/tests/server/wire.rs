@@ -144,14 +144,26 @@ impl Raw {
     }
 
     pub(crate) async fn subscribe(&mut self, sql: &str) {
-        let subscription = json!({"id": "s", "sql": sql, "options": {}});
+        self.subscribe_as("s", sql).await;
+    }
+
+    pub(crate) async fn subscribe_as(&mut self, id: &str, sql: &str) {
+        let subscription = json!({"id": id, "sql": sql, "options": {}});
         self.frame(0x81, json!({"type": "subscribe", "subscription": subscription}).to_string().as_bytes()).await;
     }
 
-    /// Reads whatever comes until the server ends the connection.
-    pub(crate) async fn ended(mut self) {
+    /// Reads whatever comes until the server ends the connection. How many bytes that was.
+    pub(crate) async fn ended(mut self) -> usize {
         let mut sink = vec![0; 65_536];
-        let all = async { while !matches!(self.0.read(&mut sink).await, Ok(0) | Err(_)) {} };
-        tokio::time::timeout(PATIENCE, all).await.expect("the server never ended the connection");
+        let all = async {
+            let mut got = 0;
+            loop {
+                match self.0.read(&mut sink).await {
+                    Ok(0) | Err(_) => return got,
+                    Ok(bytes) => got += bytes,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("the server never ended the connection")
     }
 }

@@ -184,9 +184,21 @@ figures! {
     "kalamdb_live_subscriptions" [] live_subscriptions: IntGauge,
         "Live queries that are open.";
     "kalamdb_live_connections" [] live_connections: IntGauge,
-        "Connections of live queries that are signed in.";
+        "Connections of live queries that are open.";
+    "kalamdb_live_connections_ended_total" ["reason"] live_connections_ended: IntCounterVec,
+        "Connections of live queries that ended, by why: client, gone, stuck, idle, signed_out, refused, misbehaved, stopping, failed.";
     "kalamdb_live_begun_total" [] live_begun: IntCounter,
         "Live queries that were begun.";
+    "kalamdb_live_ended_total" ["reason"] live_ended: IntCounterVec,
+        "Live queries that ended, by why: client, killed, or the code that their client was told.";
+    "kalamdb_live_changes_sent_total" [] live_changes_sent: IntCounter,
+        "Changes that were sent to live queries, each once for each that it was sent to.";
+    "kalamdb_live_messages_sent_total" [] live_messages_sent: IntCounter,
+        "Messages that were sent to live queries: those changes, batches of rows, and what tells how they stand.";
+    "kalamdb_live_sent_bytes_total" [] live_sent_bytes: IntCounter,
+        "Bytes of those messages.";
+    "kalamdb_live_waiting" [] live_waiting: IntGauge,
+        "Rows and changes that wait to be sent to live queries, each 4 KiB of them counting as one more.";
     "kalamdb_live_fell_behind_total" [] live_fell_behind: IntCounter,
         "How often a live query read the change log by itself because its client was slow.";
     "kalamdb_live_resyncs_total" [] live_resyncs: IntCounter,
@@ -233,12 +245,14 @@ impl Metrics {
             self.statements.with_label_values(&[kind, "ok"]);
             self.statement_seconds.with_label_values(&[kind]);
         }
-        let known: [(&IntCounterVec, &[&str]); 6] = [
+        let known: [(&IntCounterVec, &[&str]); 8] = [
             (&self.rows_written, &["insert", "update", "delete", "import"]),
             (&self.rows_read, &["hot", "cold"]),
             (&self.batches_pruned, &["manifest", "bloom_filter", "no_live_rows"]),
             (&self.flushes, &["completed", "skipped", "failed"]),
             (&self.compactions, &["completed", "skipped", "failed"]),
+            (&self.live_ended, &["client"]),
+            (&self.live_connections_ended, &["client"]),
             (&self.logins, &["ok", "refused"]),
         ];
         for (counters, labels) in known {

@@ -30,7 +30,7 @@ fn a_cursor_is_a_number_or_text_under_either_name() {
 
 #[test]
 fn messages_are_the_same_in_every_form() {
-    let value: serde_json::Value = serde_json::from_str(SUBSCRIBE).unwrap();
+    let value: Value = serde_json::from_str(SUBSCRIBE).unwrap();
     assert_eq!(json(SUBSCRIBE.as_bytes()), Ok(subscribed(Some(17))));
     assert_eq!(message_pack(&rmp_serde::to_vec_named(&value).unwrap()), Ok(subscribed(Some(17))));
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -44,7 +44,23 @@ fn what_unfolds_to_too_much_is_refused() {
     encoder.write_all(&vec![b' '; 1_000_000]).unwrap();
     let bomb = encoder.finish().unwrap();
     assert!(bomb.len() < 10_000);
-    assert!(gzip(&bomb, 10_000).unwrap_err().contains("more than 10000 bytes"));
+    assert!(gzip(&bomb, 10_000).unwrap_err().reason.contains("more than 10000 bytes"));
+}
+
+#[test]
+fn what_is_not_understood_still_says_which_subscription_it_is_about() {
+    for (message, subscription) in [
+        (r#"{"type":"subscribe","subscription":{"id":"s","sql":7}}"#, "s"),
+        (r#"{"type":"subscribe","subscription":{"id":"s","sql":"x","options":{"batch_size":-1}}}"#, "s"),
+        (r#"{"type":"next_batch","subscription_id":"s","last_seq_id":"x"}"#, "s"),
+        (r#"{"type":"subscribe","subscription":{"id":7,"sql":"x"}}"#, ""),
+        (r#"{"type":"subscribe"}"#, ""),
+    ] {
+        let value: Value = serde_json::from_str(message).unwrap();
+        assert_eq!(json(message.as_bytes()).unwrap_err().subscription, subscription, "{message}");
+        let packed = rmp_serde::to_vec_named(&value).unwrap();
+        assert_eq!(message_pack(&packed).unwrap_err().subscription, subscription, "{message}");
+    }
 }
 
 #[test]

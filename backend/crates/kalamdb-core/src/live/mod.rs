@@ -51,8 +51,10 @@ use kalamdb_commons::{Error, ErrorKind};
 
 pub use change::{ChangeKind, FORMATS, LiveCell, LiveChange};
 pub use kalamdb_commons::settings::LiveSettings;
-pub use session::{LiveSession, Rights};
+pub use session::{LivePlace, LiveSession, Rights};
 
+use self::outbox::Held;
+use self::subscription::Subscription;
 use crate::api::ColumnFlags;
 
 /// What a client asks for when it subscribes.
@@ -89,6 +91,24 @@ pub enum LiveCode {
     BatchFetchFailed,
     /// What came after the cursor is not all there: a full snapshot follows.
     ResyncRequired,
+}
+
+impl LiveCode {
+    /// The protocol's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidSubscriptionId => "INVALID_SUBSCRIPTION_ID",
+            Self::SubscriptionLimitExceeded => "SUBSCRIPTION_LIMIT_EXCEEDED",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::NotFound => "NOT_FOUND",
+            Self::InvalidSql => "INVALID_SQL",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::SubscriptionFailed => "SUBSCRIPTION_FAILED",
+            Self::ConversionError => "CONVERSION_ERROR",
+            Self::BatchFetchFailed => "BATCH_FETCH_FAILED",
+            Self::ResyncRequired => "RESYNC_REQUIRED",
+        }
+    }
 }
 
 /// An error of a subscription.
@@ -201,11 +221,25 @@ impl LiveEvent {
     }
 }
 
-/// An event and whose it is.
+/// An event and whose it is. It counts as waiting until it is dropped: whoever sends it keeps it until that is done.
 #[derive(Debug)]
 pub struct LiveDelivery {
     /// The client's name of the subscription.
     pub subscription: Arc<str>,
     /// What happened.
     pub event: LiveEvent,
+    of: Arc<Subscription>,
+    _held: Held,
+}
+
+impl LiveDelivery {
+    /// Whether it must not be sent, nor the rest of it: the subscription has ended since it was taken.
+    pub fn is_void(&self) -> bool {
+        !self.event.is_for_the_ended() && self.of.has_ended()
+    }
+
+    /// A message of so many bytes has been made of it and sent: a change, if it is changes.
+    pub fn sent(&self, bytes: usize) {
+        self.of.sent(&self.event, bytes);
+    }
 }

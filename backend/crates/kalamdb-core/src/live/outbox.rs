@@ -1,10 +1,11 @@
 //! What waits to be sent on one connection, in order, and bounded: who finds it full does not wait inside it, but reads
-//! the change log later.
+//! the change log later. What has been taken to be sent counts until it has been.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus::IntGauge;
 use tokio::sync::{Notify, Semaphore};
 
 use super::change::LiveChange;
@@ -17,10 +18,18 @@ pub(crate) type Changes = Arc<[Arc<LiveChange>]>;
 /// Subscriptions of one connection that are read for at once.
 const READERS_MAX: usize = 4;
 
+/// An event that waits.
+#[derive(Debug)]
+struct Queued {
+    subscription: Arc<Subscription>,
+    event: LiveEvent,
+    weight: usize,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
-    events: VecDeque<(Arc<Subscription>, LiveEvent)>,
-    /// Of the events together.
+    events: VecDeque<Queued>,
+    /// Of the events together, and of those that are being sent.
     weight: usize,
     closed: bool,
 }
@@ -33,16 +42,32 @@ pub(crate) struct Outbox {
     drained: Notify,
     places: Semaphore,
     weight_max: usize,
+    /// What waits for all connections.
+    waiting_in_all: IntGauge,
+}
+
+/// The place of an event that is being sent. Dropping it makes room for others.
+#[derive(Debug)]
+pub(crate) struct Held {
+    outbox: Arc<Outbox>,
+    weight: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.outbox.relieve(&mut self.outbox.waiting.lock(), self.weight);
+    }
 }
 
 impl Outbox {
-    pub(crate) fn new(weight_max: usize) -> Self {
+    pub(crate) fn new(weight_max: usize, waiting_in_all: IntGauge) -> Self {
         Self {
             waiting: Mutex::default(),
             filled: Notify::new(),
             drained: Notify::new(),
             places: Semaphore::new(READERS_MAX),
             weight_max: weight_max.max(1),
+            waiting_in_all,
         }
     }
 
@@ -64,9 +89,20 @@ impl Outbox {
 
     fn add(&self, waiting: &mut Waiting, subscription: &Arc<Subscription>, event: LiveEvent) {
         if !waiting.closed {
-            waiting.weight += event.weight();
-            waiting.events.push_back((subscription.clone(), event));
+            let weight = event.weight();
+            waiting.weight += weight;
+            self.waiting_in_all.add(as_gauge(weight));
+            waiting.events.push_back(Queued { subscription: subscription.clone(), event, weight });
             self.filled.notify_one();
+        }
+    }
+
+    fn relieve(&self, waiting: &mut Waiting, weight: usize) {
+        let was = waiting.weight;
+        waiting.weight -= weight;
+        self.waiting_in_all.sub(as_gauge(weight));
+        if was > self.weight_max / 2 && waiting.weight <= self.weight_max / 2 {
+            self.drained.notify_waiters();
         }
     }
 
@@ -94,7 +130,7 @@ impl Outbox {
     }
 
     /// The next event for a subscription that still goes on; waits for one.
-    pub(crate) async fn next(&self) -> LiveDelivery {
+    pub(crate) async fn next(self: &Arc<Self>) -> LiveDelivery {
         loop {
             if let Some(delivery) = self.try_next() {
                 return delivery;
@@ -104,29 +140,37 @@ impl Outbox {
     }
 
     /// The same if one waits already.
-    pub(crate) fn try_next(&self) -> Option<LiveDelivery> {
+    pub(crate) fn try_next(self: &Arc<Self>) -> Option<LiveDelivery> {
         let mut waiting = self.waiting.lock();
-        while let Some((subscription, event)) = waiting.events.pop_front() {
-            let was = waiting.weight;
-            waiting.weight -= event.weight();
-            if was > self.weight_max / 2 && waiting.weight <= self.weight_max / 2 {
-                self.drained.notify_waiters();
-            }
+        while let Some(Queued { subscription, event, weight }) = waiting.events.pop_front() {
             if event.is_for_the_ended() || !subscription.has_ended() {
-                subscription.delivered(&event);
-                return Some(LiveDelivery { subscription: subscription.id().clone(), event });
+                let held = Held { outbox: self.clone(), weight };
+                let id = subscription.id().clone();
+                return Some(LiveDelivery { subscription: id, event, of: subscription, _held: held });
             }
+            self.relieve(&mut waiting, weight);
         }
         None
+    }
+
+    /// Forgets why a subscription ended: its name is given to another, or its client does not want to know.
+    pub(crate) fn forget_the_end_of(&self, id: &str) {
+        let is_its_end = |queued: &Queued| queued.event.is_for_the_ended() && **queued.subscription.id() == *id;
+        // What tells of an end weighs nothing.
+        self.waiting.lock().events.retain(|queued| !is_its_end(queued));
     }
 
     /// Takes nothing more and forgets what waits.
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
-        waiting.events.clear();
-        waiting.weight = 0;
+        let forgotten = waiting.events.drain(..).map(|queued| queued.weight).sum();
+        self.relieve(&mut waiting, forgotten);
         drop(waiting);
         self.drained.notify_waiters();
     }
+}
+
+fn as_gauge(weight: usize) -> i64 {
+    i64::try_from(weight).unwrap_or(i64::MAX)
 }

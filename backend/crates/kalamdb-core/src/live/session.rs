@@ -19,6 +19,56 @@ use crate::engine::Engine;
 /// The longest name of a subscription, in bytes.
 const ID_BYTES_MAX: usize = 256;
 
+/// A connection that counts among `live.connections_max` until it is dropped, signed in or not.
+#[derive(Debug)]
+pub struct LivePlace {
+    hub: Arc<Hub>,
+    engine: Arc<Engine>,
+}
+
+impl Engine {
+    /// Begins a connection, of which it is not yet known whose it is.
+    ///
+    /// # Errors
+    /// If too many connections are open.
+    pub fn connect_live(self: &Arc<Self>) -> Result<LivePlace> {
+        let hub = self.live().clone();
+        hub.connect()?;
+        Ok(LivePlace { hub, engine: self.clone() })
+    }
+}
+
+impl LivePlace {
+    /// Signs in whom an access token stands for. The address is for the audit log.
+    ///
+    /// # Errors
+    /// If the token is not good.
+    pub fn sign_in(&self, access_token: &str, address: Option<String>) -> Result<LiveSession> {
+        let (hub, engine) = (&self.hub, &self.engine);
+        let waiting = engine.metrics().live_waiting.clone();
+        Ok(LiveSession {
+            grant: engine.authenticate(access_token)?,
+            outbox: Arc::new(Outbox::new(hub.settings().queue_rows_max, waiting)),
+            hub: hub.clone(),
+            engine: engine.clone(),
+            address: address.map(Into::into),
+            checked_at: Mutex::new(engine.catalog().version()),
+            subscriptions: Mutex::default(),
+        })
+    }
+
+    /// Counts why the connection ends, in one of a few words.
+    pub fn ends(&self, why: &'static str) {
+        self.engine.metrics().live_connections_ended.with_label_values(&[why]).inc();
+    }
+}
+
+impl Drop for LivePlace {
+    fn drop(&mut self) {
+        self.hub.disconnect();
+    }
+}
+
 /// A connection that is signed in. Dropping it ends its subscriptions.
 #[derive(Debug)]
 pub struct LiveSession {
@@ -29,27 +79,6 @@ pub struct LiveSession {
     address: Option<Arc<str>>,
     checked_at: Mutex<u64>,
     subscriptions: Mutex<HashMap<Arc<str>, Arc<Subscription>>>,
-}
-
-impl Engine {
-    /// Begins a connection on behalf of whom an access token stands for. The address is for the audit log.
-    ///
-    /// # Errors
-    /// If the token is not good, or too many connections are open.
-    pub fn open_live(self: &Arc<Self>, access_token: &str, address: Option<String>) -> Result<LiveSession> {
-        let grant = self.authenticate(access_token)?;
-        let hub = self.live().clone();
-        hub.connect()?;
-        Ok(LiveSession {
-            outbox: Arc::new(Outbox::new(hub.settings().queue_rows_max)),
-            hub,
-            engine: self.clone(),
-            grant,
-            address: address.map(Into::into),
-            checked_at: Mutex::new(self.catalog().version()),
-            subscriptions: Mutex::default(),
-        })
-    }
 }
 
 impl LiveSession {
@@ -82,6 +111,7 @@ impl LiveSession {
             generation: self.grant.generation,
             address: self.address.clone(),
             outbox: self.outbox.clone(),
+            metrics: self.engine.metrics().clone(),
         };
         let subscription = self.hub.subscribe(id.clone(), owner, sql.into())?;
         subscriptions.insert(id, subscription.clone());
@@ -89,14 +119,15 @@ impl LiveSession {
         Ok(())
     }
 
-    /// Asks for the next batch of a subscription's snapshot.
+    /// Asks for one more batch of a subscription's snapshot: the one after a `_seq`, if it is named. Asking again for what
+    /// comes after the same one is asking once.
     ///
     /// # Errors
     /// If there is no such subscription.
-    pub fn next_batch(&self, id: &str) -> Result<(), LiveError> {
+    pub fn next_batch(&self, id: &str, after: Option<i64>) -> Result<(), LiveError> {
         match self.subscriptions.lock().get(id).filter(|subscription| !subscription.has_ended()) {
             Some(subscription) => {
-                subscription.wish();
+                subscription.wish(after);
                 Ok(())
             }
             None => Err(LiveError::new(
@@ -106,12 +137,16 @@ impl LiveSession {
         }
     }
 
-    /// Ends a subscription. Nothing of it comes any more. Returns whether there was one.
+    /// Ends a subscription. Nothing of it comes any more, nor why it ended before, if it did. Returns whether there was
+    /// one.
     pub fn unsubscribe(&self, id: &str) -> bool {
         let removed = self.subscriptions.lock().remove(id);
+        self.outbox.forget_the_end_of(id);
         let Some(subscription) = removed else { return false };
         let was = !subscription.has_ended();
         self.hub.end(&subscription, None);
+        // It may have ended by itself meanwhile.
+        self.outbox.forget_the_end_of(id);
         was
     }
 
@@ -187,6 +222,5 @@ impl Drop for LiveSession {
         for subscription in self.subscriptions.get_mut().values() {
             self.hub.end(subscription, None);
         }
-        self.hub.disconnect();
     }
 }

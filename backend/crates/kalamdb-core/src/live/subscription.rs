@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use kalamdb_commons::ErrorKind;
 use kalamdb_commons::schema::Actor;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::channel::Channel;
@@ -15,7 +16,15 @@ use super::{LiveError, LiveEvent};
 use crate::access::sees_table;
 use crate::catalog::Catalog;
 use crate::engine::usage::Counted;
+use crate::metrics::Metrics;
 use crate::query::scope::Caller;
+
+/// Batches that a client may have asked for ahead: more than any snapshot has.
+const WISHES_MAX: usize = 1 << 40;
+/// The end of a subscription that its client ended, as metrics say it.
+const BY_CLIENT: &str = "client";
+/// The same for one that an administrator ended.
+const KILLED: &str = "killed";
 
 /// How a subscription stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +61,8 @@ pub(crate) struct Owner {
     pub(crate) address: Option<Arc<str>>,
     /// What waits for the connection.
     pub(crate) outbox: Arc<Outbox>,
+    /// Where what is sent and ends is counted.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A subscription.
@@ -71,7 +82,10 @@ pub(crate) struct Subscription {
     changes: AtomicU64,
     ended: AtomicBool,
     feeder: Mutex<Option<AbortHandle>>,
-    wishes: Notify,
+    /// Batches that the client has asked for and not got.
+    wishes: Semaphore,
+    /// After which `_seq` it asked for one last.
+    wished_after: Mutex<Option<i64>>,
     counted: Mutex<Option<Counted>>,
 }
 
@@ -90,7 +104,8 @@ impl Subscription {
             changes: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             feeder: Mutex::default(),
-            wishes: Notify::new(),
+            wishes: Semaphore::new(0),
+            wished_after: Mutex::default(),
             counted: Mutex::new(Some(counted)),
         })
     }
@@ -171,10 +186,14 @@ impl Subscription {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// An event is about to be sent.
-    pub(crate) fn delivered(&self, event: &LiveEvent) {
-        if let LiveEvent::Changes(changes) = event {
-            self.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
+    /// A message of so many bytes has been sent: a change, if the event is changes.
+    pub(crate) fn sent(&self, event: &LiveEvent, bytes: usize) {
+        let metrics = &self.owner.metrics;
+        metrics.live_messages_sent.inc();
+        metrics.live_sent_bytes.inc_by(bytes as u64);
+        if matches!(event, LiveEvent::Changes(_)) {
+            metrics.live_changes_sent.inc();
+            self.changes.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -198,14 +217,26 @@ impl Subscription {
         *self.feeder.lock() = None;
     }
 
-    /// The client wants the next batch of its snapshot. Once more before that one has gone says nothing new.
-    pub(crate) fn wish(&self) {
-        self.wishes.notify_one();
+    /// The client wants one more batch of its snapshot: the one after a `_seq`, if it says so. To ask again for what comes
+    /// after the same one says nothing new.
+    pub(crate) fn wish(&self, after: Option<i64>) {
+        if after.is_some() {
+            let mut last = self.wished_after.lock();
+            if *last >= after {
+                return;
+            }
+            *last = after;
+        }
+        if self.wishes.available_permits() < WISHES_MAX {
+            self.wishes.add_permits(1);
+        }
     }
 
     /// Waits until the client wants the next batch.
     pub(crate) async fn wished(&self) {
-        self.wishes.notified().await;
+        if let Ok(wish) = self.wishes.acquire().await {
+            wish.forget();
+        }
     }
 
     /// Whether nothing more is sent for it.
@@ -218,6 +249,12 @@ impl Subscription {
         if self.ended.swap(true, Ordering::SeqCst) {
             return false;
         }
+        let why = match &reason {
+            None => BY_CLIENT,
+            Some(reason) if reason.error.kind() == ErrorKind::Cancelled => KILLED,
+            Some(reason) => reason.code.as_str(),
+        };
+        self.owner.metrics.live_ended.with_label_values(&[why]).inc();
         if let Some(reason) = reason {
             self.owner.outbox.put(self, LiveEvent::Ended(reason));
         }

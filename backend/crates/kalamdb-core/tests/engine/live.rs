@@ -39,7 +39,7 @@ impl Watcher {
     async fn signed_in(db: &Db, user: &str) -> Self {
         let origin = Origin { address: "127.0.0.1".to_owned(), is_local: true };
         let login = db.engine.login(user, PASSWORD, &origin).await.unwrap();
-        let session = db.engine.open_live(&login.access_token, None).unwrap();
+        let session = db.engine.connect_live().unwrap().sign_in(&login.access_token, None).unwrap();
         Self { session, rows: BTreeMap::new(), cursor: 0, told: Vec::new(), resynced: false }
     }
 
@@ -57,7 +57,7 @@ impl Watcher {
         loop {
             match self.next().await {
                 LiveEvent::Ack { .. } if !loads => return,
-                LiveEvent::Batch { control, .. } if control.has_more => self.session.next_batch("s").unwrap(),
+                LiveEvent::Batch { control, .. } if control.has_more => self.session.next_batch("s", None).unwrap(),
                 LiveEvent::Batch { .. } => return,
                 LiveEvent::Ended(ended) => panic!("{ended:?}"),
                 _ => {}
@@ -311,6 +311,50 @@ async fn a_slow_client_gets_everything_in_the_end_with_the_changes_of_a_row_merg
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_a_subscription_ended_is_not_told_to_the_next_of_its_name() {
+    let db = with_table().await;
+    let mut watcher = Watcher::on(&db, ALL).await;
+    let kill = async || {
+        let id = db.lines("SELECT live_id FROM system.live").await.remove(0);
+        db.said(&format!("KILL LIVE QUERY '{id}'")).await;
+    };
+    kill().await;
+    watcher.subscribe(ALL, snapshot()).await;
+    kill().await;
+    watcher.session.unsubscribe("s");
+    assert!(watcher.session.try_next().is_none());
+    watcher.subscribe(ALL, snapshot()).await;
+    db.said("INSERT INTO t VALUES (1, 10)").await;
+    watcher.reaches(&["1=10"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_sent_still_fills_the_queue() {
+    let db = with_settings(|settings| settings.live.queue_rows_max = 2).await;
+    let slow = Watcher::on(&db, ALL).await;
+    let mut quick = Watcher::on(&db, ALL).await;
+    let waits =
+        async || db.number("SELECT metric_value FROM system.stats WHERE metric_name = 'kalamdb_live_waiting'").await;
+    let behind = async || db.lines("SELECT status FROM system.live WHERE status = 'behind'").await.len();
+    let mut sending = Vec::new();
+    for k in 1..=2 {
+        db.said(&format!("INSERT INTO t VALUES ({k}, 0)")).await;
+        quick.reaches(&["1=0", "2=0"][..k]).await;
+        sending.push(tokio::time::timeout(PATIENCE, slow.session.next()).await.unwrap());
+        assert_eq!(waits().await, k as i64);
+    }
+    db.said("INSERT INTO t VALUES (3, 0)").await;
+    tokio::time::timeout(PATIENCE, async { while behind().await == 0 {} }).await.unwrap();
+    assert!(slow.session.try_next().is_none(), "there is no room until those have been sent");
+    sending.clear();
+    let next = tokio::time::timeout(PATIENCE, slow.session.next()).await.unwrap();
+    assert!(matches!(next.event, LiveEvent::Changes(_)));
+    drop(next);
+    quick.reaches(&["1=0", "2=0", "3=0"]).await;
+    assert_eq!(waits().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_are_routed_to_those_whose_value_they_concern_and_to_no_other_user() {
     let db = with_table().await;
     db.said("CREATE USER TABLE own (k INT, v INT)").await;
@@ -412,7 +456,7 @@ async fn large_snapshots_come_in_batches_by_rising_version_and_changes_follow_th
         if !control.has_more {
             break;
         }
-        watcher.session.next_batch("s").unwrap();
+        watcher.session.next_batch("s", None).unwrap();
     }
     assert_eq!(sizes, [600, 600, 600, 600, 100]);
     watcher.agrees_with(&db, ALL_LINES).await;
@@ -539,7 +583,7 @@ async fn large_rows_come_in_small_portions_and_all_of_them() {
         if let LiveEvent::Batch { rows, control } = loading.next().await {
             sizes.push(rows.num_rows());
             if control.has_more {
-                loading.session.next_batch("s").unwrap();
+                loading.session.next_batch("s", None).unwrap();
             }
         }
     }
@@ -563,7 +607,7 @@ async fn who_does_not_ask_for_more_has_nothing_held_and_gets_the_rest_when_it_as
             tokio::time::timeout(PATIENCE, waits).await.unwrap();
             let row = 1 + watcher.rows.len() % 10;
             db.said(&format!("UPDATE t SET v = v + 1 WHERE k = {row}")).await;
-            watcher.session.next_batch("s").unwrap();
+            watcher.session.next_batch("s", None).unwrap();
         }
         assert_eq!(watcher.rows.len(), last_rows.unwrap_or(100));
         db.said("INSERT INTO t VALUES (0, 0); DELETE FROM t WHERE k = 0").await;
