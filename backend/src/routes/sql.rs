@@ -256,7 +256,11 @@ async fn answer_as_arrow(mut execution: Execution, mut reply: Reply, arrival: &A
     let failure = match execution.next().await {
         Some(Ok(outcome)) => match outcome.result {
             OutcomeResult::Rows(rows) => match arrow_stream(rows, &mut reply).await {
-                Ok(()) => return drop(reply.finish(200).await),
+                Ok(()) => {
+                    // IMPORTANT: before the client has all of it: what it cost counts for the client's next request.
+                    execution.stats().end();
+                    return drop(reply.finish(200).await);
+                }
                 Err(Stop::Gone) => return,
                 Err(Stop::Failed(error)) => error,
             },

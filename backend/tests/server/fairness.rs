@@ -57,6 +57,20 @@ async fn what_was_scanned_too_much_is_waited_off() {
 }
 
 #[tokio::test]
+async fn an_answer_in_arrow_counts_for_the_next_request_too() {
+    let server = Server::start().await;
+    server.sql(TABLE).await;
+    let al = server.user("al").await;
+    al.sql("INSERT INTO app.t (id) SELECT value FROM generate_series(1, 1500)").await;
+    server.sql("ALTER USER al SET LIMIT rows_scanned_per_minute 500").await;
+    let request = al.request(reqwest::Method::POST, "/v1/api/sql").json(&json!({ "sql": "SELECT id FROM app.t" }));
+    let response = request.header("Accept", "application/vnd.apache.arrow.stream").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.bytes().await.unwrap();
+    assert!(wait_seconds(&al.ask("SELECT 1").await) > 60);
+}
+
+#[tokio::test]
 async fn a_user_who_stores_too_much_may_only_delete() {
     let server = Server::with(&[("FLUSH__CHECK_INTERVAL_SECONDS", "1")]).await;
     server.sql(TABLE).await;

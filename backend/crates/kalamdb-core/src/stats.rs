@@ -138,20 +138,22 @@ impl StatementStats {
     }
 
     /// It has ended, and has cost this much, although what worked for it may not have been dropped yet.
-    pub(crate) fn end(&self) -> StatsSnapshot {
+    pub fn end(&self) -> StatsSnapshot {
+        self.charge();
         let cost = self.snapshot();
-        self.charge(&cost);
         if let Some(watched) = &self.watched {
             watched.end(&cost);
         }
         cost
     }
 
-    /// Tells the user what was not told yet: most of it before the answer, so that it counts for the next request, and
-    /// the rest when all that worked for the statement has gone.
-    fn charge(&self, cost: &StatsSnapshot) {
+    /// Tells the user what was not told yet: as rows are given, so that a long answer counts for the requests beside it,
+    /// before the end of the answer, so that it counts for the next one, and the rest when all that worked for the
+    /// statement has gone.
+    pub(crate) fn charge(&self) {
         let Some(user) = &self.user else { return };
-        let (rows, bytes) = (cost.hot_rows_read + cost.cold_rows_read, cost.bytes_read);
+        let rows = self.hot_rows_read.load(Ordering::Relaxed) + self.cold_rows_read.load(Ordering::Relaxed);
+        let bytes = self.io.bytes();
         let mut told = self.told.lock();
         user.scanned(rows.saturating_sub(told.0), bytes.saturating_sub(told.1));
         *told = (rows, bytes);

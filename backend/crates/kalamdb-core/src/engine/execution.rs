@@ -208,6 +208,7 @@ impl Execution {
             Ok(OutcomeResult::Rows(mut rows)) => {
                 let stats = self.stats.clone();
                 let counted = rows.batches.inspect(move |batch| {
+                    stats.charge();
                     let Some(watched) = stats.watched() else { return };
                     match batch {
                         Ok(batch) => watched.returned(batch.num_rows()),

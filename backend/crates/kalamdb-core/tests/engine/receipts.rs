@@ -1,6 +1,7 @@
 //! What a statement reads of history, counted: Bloom filters, ranges within batches, dead batches, and the receipts that
 //! say so. Layouts are known, so the numbers are exact.
 
+use futures::StreamExt;
 use kalamdb_commons::settings::Settings;
 use kalamdb_core::stats::StatsSnapshot;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -304,4 +305,22 @@ async fn nan_is_above_every_number_in_history_as_well() {
     assert_eq!(db.lines(sql).await, ["2"]);
     db.flush("t").await;
     assert_eq!(db.lines(sql).await, ["2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_long_answer_has_read_counts_while_the_rest_is_read() {
+    let db = Db::new().await;
+    db.said("CREATE NAMESPACE app; CREATE USER TABLE app.u (id BIGINT); CREATE USER 'al' WITH PASSWORD 'a password'")
+        .await;
+    let values = (0..20_000).map(|id| format!("({id})")).collect::<Vec<_>>().join(", ");
+    db.run_as(Db::user("al"), &format!("INSERT INTO u VALUES {values}"), Vec::new()).await.unwrap();
+    let scanned = || db.number("SELECT rows_scanned FROM system.user_usage WHERE user_id = 'al'");
+    let before = scanned().await;
+    let mut reader = db.open(Db::user("al"), "SELECT id FROM u").await;
+    reader.batches.next().await.unwrap().unwrap();
+    let begun = scanned().await - before;
+    assert!(begun > 0 && begun < 20_000, "{begun} rows");
+    while reader.batches.next().await.is_some() {}
+    drop(reader);
+    assert!(scanned().await - before >= 20_000);
 }
