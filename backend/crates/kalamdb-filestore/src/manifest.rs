@@ -5,12 +5,14 @@
 //! | [`service`] | loading, publishing, retiring, removing |
 //! | [`cache`] | the two levels between planning and storage |
 //! | [`validate`] | whether a manifest that was read may be believed |
+//! | [`look`] | finding one, for a use or only to look |
 //! | [`lost`], [`rebuild`] | a manifest from footers alone: reading them, and the rule |
 //! | [`examine`] | whether manifest, files and footers agree |
 //! | [`statistics`] | the batches' ranges in columns, for pruning |
 
 pub mod cache;
 pub mod examine;
+mod look;
 pub(crate) mod lost;
 pub(crate) mod rebuild;
 pub mod service;

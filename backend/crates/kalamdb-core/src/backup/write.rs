@@ -135,7 +135,7 @@ impl Backup<'_> {
             return Ok(stored.rows.is_some().then_some(stored));
         }
         // Held to the end of the backup with the point, so that no file of it goes.
-        let (view, _) = partition.view_for(&self.point, self.engine.cold()).await?;
+        let view = partition.view_for_upkeep(&self.point, self.engine.cold()).await?;
         if let Some(loaded) = view.loaded() {
             stored.flushed_through = view.flushed_through();
             stored.deletions_complete_from = loaded.manifest.deletions_complete_from;

@@ -121,8 +121,8 @@ impl Engine {
                 rows.extend(orphans.iter().map(|file| row(Some(file), "nothing refers to it", Some(repair))));
             }
         }
-        let view = match partition.view_for(&scope.point, self.cold()).await {
-            Ok((view, _)) => view,
+        let view = match partition.view_for_upkeep(&scope.point, self.cold()).await {
+            Ok(view) => view,
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 rows.push(row(None, error.message(), Some(false)));
                 return Ok(rows);

@@ -286,8 +286,13 @@ impl Engine {
         let mut bytes: BTreeMap<UserId, u64> = BTreeMap::new();
         for partition in self.partitions.all() {
             let Some(user) = partition.id().scope.user().filter(|user| wanted(user)) else { continue };
-            let view = partition.view_at(CommitTime::MAX, &self.cold).await?;
-            let cold: u64 = view.batches().iter().map(|batch| batch.entry.byte_size).sum();
+            let cold = match partition.cold_bytes() {
+                Some(known) => known,
+                None => {
+                    partition.view_at(CommitTime::MAX, &self.cold).await?;
+                    partition.cold_bytes().unwrap_or_default()
+                }
+            };
             *bytes.entry(user.clone()).or_default() += partition.hot().bytes + cold;
         }
         Ok(bytes)

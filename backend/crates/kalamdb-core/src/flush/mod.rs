@@ -34,7 +34,7 @@ use crate::engine::Engine;
 use crate::jobs::JobHandle;
 use crate::metrics::Outcome;
 use crate::partition::view::{ColdView, recorded};
-use crate::partition::{Partition, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
+use crate::partition::{Partition, Purpose, SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 /// How often a flush begins again because somebody else published.
@@ -73,7 +73,7 @@ async fn flush_newest(engine: &Arc<Engine>, partition: &Arc<Partition>, job: &Jo
         let Some(table) = point.catalog().table_by_incarnation(partition.id().incarnation).cloned() else {
             return Ok(None);
         };
-        let mut view = partition.view_at(point.through(), engine.cold()).await?;
+        let mut view = partition.view(point.through(), engine.cold(), Purpose::Use).await?.0;
         if attempt > 0 {
             view = take_up(engine, partition, view).await?;
         }

@@ -96,6 +96,15 @@ impl HotTotal {
     }
 }
 
+/// What a partition is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Somebody reads it, or wrote what is flushed: it stays open for a while.
+    Use,
+    /// Work of the server, for which nothing stays open that nobody uses (FR-049).
+    Upkeep,
+}
+
 /// Who wants to know that a partition has new commits.
 pub(crate) trait Watcher: std::fmt::Debug + Send + Sync {
     /// A group with commits to the partition has been published. Called by the committer: it must not wait.
@@ -110,6 +119,8 @@ struct State {
     hot: HotCount,
     /// Views by rising F; empty until the manifest is first needed.
     views: VecDeque<Arc<ColdView>>,
+    /// The bytes of the newest view's files, also after it was let go of: nobody else publishes.
+    cold_bytes: Option<u64>,
     /// Every view that was made and may still be held, by a reader only perhaps: each needs the kills after its F.
     made: Vec<Weak<ColdView>>,
     /// The batch number that a compaction is writing: it is no orphan.
@@ -131,6 +142,7 @@ impl State {
     fn add(&mut self, view: Arc<ColdView>) {
         self.made.retain(|made| made.strong_count() > 0);
         self.made.push(Arc::downgrade(&view));
+        self.cold_bytes = Some(view.batches().iter().map(|batch| batch.entry.byte_size).sum());
         self.views.push_back(view);
     }
 
@@ -198,6 +210,7 @@ impl Partition {
                 overlay: Overlay::default(),
                 hot: HotCount::default(),
                 views: VecDeque::new(),
+                cold_bytes: None,
                 made: Vec::new(),
                 in_flight: None,
                 tidy_through: None,
@@ -429,41 +442,49 @@ impl Partition {
         Ok(())
     }
 
-    /// The newest cold view with F <= `through`. Asks for the manifest if the partition has not been used for long;
-    /// `cold` knows how.
+    /// The newest cold view with F <= `through`, for the server's own work, which is no use of it.
     pub(crate) async fn view_at(self: &Arc<Self>, through: CommitTime, cold: &view::ColdTier) -> Result<Arc<ColdView>> {
-        Ok(self.view_asking(through, cold).await?.0)
+        Ok(self.view(through, cold, Purpose::Upkeep).await?.0)
     }
 
-    /// The same, and whether storage had to be asked.
-    pub(crate) async fn view_asking(
+    /// The newest cold view with F <= `through`, and whether storage had to be asked. Asks for the manifest if the
+    /// partition has not been used for long; `cold` knows how.
+    pub(crate) async fn view(
         self: &Arc<Self>,
         through: CommitTime,
         cold: &view::ColdTier,
+        purpose: Purpose,
     ) -> Result<(Arc<ColdView>, Asked)> {
         let mut asked = None;
         loop {
             if let Some(view) = self.held_view(through)?
-                && (asked.is_some() || cold.touch(&view))
+                && (asked.is_some() || purpose == Purpose::Upkeep || cold.touch(&view))
             {
                 return Ok((view, asked.unwrap_or(Asked::Cache)));
             }
             let single_flight = self.loading.clone().lock_owned().await;
-            asked = Some(match self.newest_view() {
-                Some(newest) => cold.renew(self, &newest).await?,
+            asked = match self.newest_view() {
+                // Somebody else has just loaded it.
+                Some(_) if purpose == Purpose::Upkeep => None,
+                Some(newest) => Some(cold.renew(self, &newest).await?),
                 // It may be let go of before it is used: then once more.
-                None => self.load(cold.clone(), single_flight).await?,
-            });
+                None => Some(self.load(cold.clone(), purpose, single_flight).await?),
+            };
         }
     }
 
     /// Brings the view into memory, in a task of its own: whoever asked first may give up, and the others who wait for
     /// the single flight are not to begin anew.
-    async fn load(self: &Arc<Self>, cold: view::ColdTier, single_flight: OwnedMutexGuard<()>) -> Result<Asked> {
+    async fn load(
+        self: &Arc<Self>,
+        cold: view::ColdTier,
+        purpose: Purpose,
+        single_flight: OwnedMutexGuard<()>,
+    ) -> Result<Asked> {
         let partition = self.clone();
         let loading = tokio::spawn(async move {
             let emptied_through = partition.emptied_through();
-            let loaded = cold.load(&partition).await;
+            let loaded = cold.load(&partition, purpose).await;
             let mut state = partition.state.lock();
             if state.emptied_through > emptied_through {
                 // What was being loaded, or could not be, was removed meanwhile: who asked asks again.
@@ -481,6 +502,12 @@ impl Partition {
     /// The newest view, if the manifest is in memory.
     pub(crate) fn newest_view(&self) -> Option<Arc<ColdView>> {
         self.state.lock().views.back().cloned()
+    }
+
+    /// The bytes of its active files, if that is known without opening it.
+    pub(crate) fn cold_bytes(&self) -> Option<u64> {
+        let state = self.state.lock();
+        if state.record.reserved_batch == 0 { Some(0) } else { state.cold_bytes }
     }
 
     /// Lets go of the view, if there is one only and no reader is at an older moment: the next use loads it again.
@@ -509,10 +536,28 @@ impl Partition {
         point: &ReadPoint,
         cold: &view::ColdTier,
     ) -> Result<(Arc<ColdView>, Asked)> {
+        self.pinned_view(point, cold, Purpose::Use).await
+    }
+
+    /// The same for the server's own work, which is no use of it.
+    pub(crate) async fn view_for_upkeep(
+        self: &Arc<Self>,
+        point: &ReadPoint,
+        cold: &view::ColdTier,
+    ) -> Result<Arc<ColdView>> {
+        Ok(self.pinned_view(point, cold, Purpose::Upkeep).await?.0)
+    }
+
+    async fn pinned_view(
+        self: &Arc<Self>,
+        point: &ReadPoint,
+        cold: &view::ColdTier,
+        purpose: Purpose,
+    ) -> Result<(Arc<ColdView>, Asked)> {
         if let Some(view) = point.pinned(&self.id) {
             return Ok((view, Asked::Cache));
         }
-        let (view, asked) = self.view_asking(point.through(), cold).await?;
+        let (view, asked) = self.view(point.through(), cold, purpose).await?;
         Ok((point.pin(&self.id, view), asked))
     }
 
@@ -564,6 +609,7 @@ impl Partition {
             overlay,
             hot: HotCount::default(),
             views: VecDeque::new(),
+            cold_bytes: None,
             made,
             in_flight: None,
             tidy_through: None,

@@ -21,8 +21,8 @@ use kalamdb_filestore::{
 use kalamdb_store::keys::PartitionRecord;
 use roaring::RoaringBitmap;
 
-use super::Partition;
 use super::lost::LostManifests;
+use super::{Partition, Purpose};
 use crate::stats::StatementStats;
 
 /// What a view takes besides its batches, about.
@@ -337,13 +337,17 @@ impl ColdTier {
 
     /// Asks for a partition's manifest and opens its view. A partition that never reserved a batch number has no
     /// cold tier of its own, and nothing is asked. A manifest that is lost is derived from footers, and mended later.
-    pub(crate) async fn load(&self, partition: &Arc<Partition>) -> Result<(Arc<ColdView>, Asked)> {
+    pub(crate) async fn load(&self, partition: &Arc<Partition>, purpose: Purpose) -> Result<(Arc<ColdView>, Asked)> {
         let record = partition.record();
         if record.reserved_batch == 0 {
             return Ok((Arc::new(ColdView::empty(partition.emptied_through())), Asked::Cache));
         }
         let known = recorded(&record);
-        let (loaded, asked) = match self.manifests.look_up(partition.spec(), known).await? {
+        let found = match purpose {
+            Purpose::Use => self.manifests.look_up(partition.spec(), known).await?,
+            Purpose::Upkeep => self.manifests.find(partition.spec(), known).await?,
+        };
+        let (loaded, asked) = match found {
             Found::Ready(loaded, asked) => (loaded, asked),
             Found::Lost(_) => {
                 self.lost.note(partition);

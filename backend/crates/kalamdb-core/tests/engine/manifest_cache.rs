@@ -295,22 +295,30 @@ async fn fr_049_idle_partitions_close_and_entries_that_are_expired_too_go() {
     let db = cold_with(|settings| {
         settings.manifest_cache.eviction_interval_seconds = 1;
         settings.manifest_cache.last_accessed_memory_window = 60;
-        // These look at manifests by themselves, and that is a use.
-        settings.compaction.automatic = false;
-        settings.jobs.orphan_interval_seconds = 31_536_000;
+        // What these look at is not used.
+        settings.compaction.check_interval_seconds = 1;
+        settings.jobs.orphan_interval_seconds = 1;
+        settings.jobs.deleted_row_retention_interval_seconds = 1;
     })
     .await;
+    // Something is superseded, and too little for a compaction.
+    db.count("INSERT INTO t SELECT value, 0 FROM generate_series(3, 100)").await;
+    db.flush("t").await;
+    db.count("UPDATE t SET n = 1 WHERE id = 100").await;
+    db.flush("t").await;
     db.lines(ALL).await;
+    let accessed = shown(&db, "last_accessed").await;
     assert!(figure(&db, "open_partition_bytes").await > 0);
     db.clock.step(61_000_000_000);
     becomes(&db, "SELECT metric_value FROM system.stats WHERE metric_name = 'kalamdb_open_partition_bytes'", &["0"])
         .await;
     assert_eq!(shown(&db, "sync_state").await, ["in_sync"], "on disk it stays while it is fresh");
+    assert_eq!(shown(&db, "last_accessed").await, accessed);
     // The level on disk is fresh still, and seen by this process: storage is not asked.
     assert_eq!(asked(&db).await, (1, 0));
     db.clock.step(TTL_NS);
     becomes(&db, "SELECT \"table\" FROM system.manifest_cache", &[]).await;
-    assert_eq!(db.lines(ALL).await, ["1|10", "2|20"]);
+    assert_eq!(db.lines("SELECT id, n FROM t WHERE id IN (1, 2, 100) ORDER BY id").await, ["1|10", "2|20", "100|1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,7 @@ use kalamdb_commons::settings::ManifestCacheSettings;
 use kalamdb_commons::{Error, Result};
 use parking_lot::Mutex;
 
-use super::service::{Loaded, Recorded};
+use super::service::{Asked, Loaded, Recorded};
 use super::validate;
 use crate::partition::PartitionSpec;
 use crate::storage::Tag;
@@ -233,7 +233,7 @@ impl ManifestCache {
     pub(crate) fn touch(&self, loaded: &Loaded, now_ms: i64) -> bool {
         let is_fresh = loaded.access.is_fresh(now_ms, self.policy.ttl_ms);
         if is_fresh {
-            self.hit(loaded, now_ms);
+            self.answered(loaded, Asked::Cache, now_ms);
         }
         is_fresh
     }
@@ -246,6 +246,16 @@ impl ManifestCache {
 
     /// A manifest that may be used without asking storage, from either level (FR-037, FR-038).
     pub(crate) async fn fresh(&self, spec: &PartitionSpec, now_ms: i64) -> Option<Loaded> {
+        let fresh = self.peek(spec, now_ms).await?;
+        let key = key(&spec.table, &spec.scope);
+        if !self.memory.contains_key(&key) {
+            self.memory.insert(key, fresh.clone());
+        }
+        Some(fresh)
+    }
+
+    /// The same for whoever only looks: it does not come into memory for that.
+    pub(crate) async fn peek(&self, spec: &PartitionSpec, now_ms: i64) -> Option<Loaded> {
         let key = key(&spec.table, &spec.scope);
         let known = self.known.get(&key)?.clone();
         if !known.access.is_fresh(now_ms, self.policy.ttl_ms) {
@@ -259,9 +269,7 @@ impl ManifestCache {
         if Seen::of(&entry) != seen {
             return None;
         }
-        let loaded = Loaded { access: known.access.clone(), ..entry };
-        self.memory.insert(key, loaded.clone());
-        Some(loaded)
+        Some(Loaded { access: known.access.clone(), ..entry })
     }
 
     /// A manifest that storage may confirm: from memory, or as an earlier run left it. Whether this process has seen
@@ -405,16 +413,14 @@ impl ManifestCache {
         }
     }
 
-    /// Counts an answer for which storage had to be asked.
-    pub(crate) fn missed(&self, loaded: &Loaded, now_ms: i64) {
+    /// Counts an answer, and notes that somebody asked.
+    pub(crate) fn answered(&self, loaded: &Loaded, asked: Asked, now_ms: i64) {
         loaded.access.touch(now_ms);
-        self.misses.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts an answer without storage.
-    pub(crate) fn hit(&self, loaded: &Loaded, now_ms: i64) {
-        loaded.access.touch(now_ms);
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        let counter = match asked {
+            Asked::Cache => &self.hits,
+            Asked::Storage => &self.misses,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn figures(&self) -> CacheFigures {

@@ -251,12 +251,12 @@ impl ManifestService {
     /// Notes that a manifest that the caller holds is asked for. False if it has been held for so long that
     /// [`Self::load`] is to say whether it is still the stored one.
     pub fn touch(&self, held: &Loaded) -> bool {
-        self.cache.touch(held, self.clock.now_ms())
+        self.cache.touch(held, self.now_ms())
     }
 
     /// Whether nobody has asked for a manifest for so long that it need not be held.
     pub fn is_idle(&self, held: &Loaded) -> bool {
-        self.cache.is_idle(held, self.clock.now_ms())
+        self.cache.is_idle(held, self.now_ms())
     }
 
     /// The manifest of a partition: a fresh one from the cache if it is not older than what the hot tier recorded,
@@ -271,74 +271,6 @@ impl ManifestService {
             Found::Ready(loaded, _) => Ok(loaded),
             Found::Lost(_) => self.reload(spec, recorded).await,
         }
-    }
-
-    /// As [`Self::load`], but leaves it to the caller what to do about a manifest that is lost. Nothing is written but
-    /// the cache.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub async fn look_up(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Found> {
-        let now_ms = self.clock.now_ms();
-        let fits = |found: &Loaded| recorded.is_none_or(|recorded| recorded.is_reached_by(&found.manifest));
-        if let Some(held) = self.cache.fresh(spec, now_ms).await.filter(fits) {
-            self.cache.hit(&held, now_ms);
-            return Ok(Found::Ready(held, Asked::Cache));
-        }
-        let confirmed = match self.cache.candidate(spec).await.filter(|(found, _)| fits(found)) {
-            Some((found, is_seen)) => self.confirm(spec, recorded, found, is_seen).await?,
-            None => None,
-        };
-        let loaded = match confirmed {
-            Some(confirmed) => confirmed,
-            None => {
-                let storage = self.storages.get(&spec.storage)?;
-                // Before storage is read: what is published meanwhile is newer than what is read then, not a floor for it.
-                let floor = self.floor(spec, recorded);
-                match self.judged(&storage, spec, floor).await?.1 {
-                    Ok(loaded) => self.keep(spec, loaded).await,
-                    Err(lost) => {
-                        if self.cache.floor(spec).is_some() {
-                            // Whoever holds the one that this process has seen goes on with it.
-                            self.cache.not_confirmed(spec, &Error::corrupt(lost.why.clone()), now_ms);
-                        }
-                        return Ok(Found::Lost(lost.why));
-                    }
-                }
-            }
-        };
-        self.cache.missed(&loaded, now_ms);
-        Ok(Found::Ready(loaded, Asked::Storage))
-    }
-
-    /// Asks storage whether a cached manifest is still the stored one; `None` if it is not, or its files are not as it
-    /// says. What this process has not seen yet is validated as if it had just been read.
-    async fn confirm(
-        &self,
-        spec: &PartitionSpec,
-        recorded: Option<Recorded>,
-        found: Loaded,
-        is_seen: bool,
-    ) -> Result<Option<Loaded>> {
-        let Some(tag) = &found.tag else { return Ok(None) };
-        let storage = self.storages.get(&spec.storage)?;
-        let path = spec.path();
-        match storage.is_current(&path.file(MANIFEST_FILE), tag).await {
-            Ok(true) => {}
-            Ok(false) => return Ok(None),
-            Err(error) if is_seen => {
-                self.cache.not_confirmed(spec, &error, self.clock.now_ms());
-                return Ok(Some(found));
-            }
-            Err(error) => return Err(error),
-        }
-        if !is_seen {
-            let files = storage.list(path.as_str()).await?.into_iter().collect();
-            if validate::problem(spec, &found.manifest, &files, recorded).is_some() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(self.cache.confirmed(spec, found, self.clock.now_ms()).await))
     }
 
     /// As [`Self::load`], but never from the cache: after a conflict.
@@ -375,7 +307,7 @@ impl ManifestService {
 
     /// Writes both levels of the cache.
     pub(super) async fn keep(&self, spec: &PartitionSpec, loaded: Loaded) -> Loaded {
-        self.cache.write(spec, loaded, self.clock.now_ms()).await
+        self.cache.write(spec, loaded, self.now_ms()).await
     }
 
     /// How often the cache could answer by itself.
@@ -388,7 +320,7 @@ impl ManifestService {
     /// # Errors
     /// If the persistent level cannot be read.
     pub async fn cached(&self) -> Result<Vec<CachedManifest>> {
-        self.cache.list(self.clock.now_ms()).await
+        self.cache.list(self.now_ms()).await
     }
 
     /// The cache's entry of one partition.
@@ -396,7 +328,7 @@ impl ManifestService {
     /// # Errors
     /// As [`Self::cached`].
     pub async fn cached_of(&self, table: &TableRef, scope: &Scope) -> Result<Option<CachedManifest>> {
-        self.cache.show(table, scope, self.clock.now_ms()).await
+        self.cache.show(table, scope, self.now_ms()).await
     }
 
     /// Removes from the cache what has not been used for long, and the least recently used beyond its limits.
@@ -404,7 +336,7 @@ impl ManifestService {
     /// # Errors
     /// If the persistent level fails; some entries may be gone then.
     pub async fn evict_cached(&self) -> Result<Evicted> {
-        self.cache.evict(self.clock.now_ms()).await
+        self.cache.evict(self.now_ms()).await
     }
 
     /// What is stored. The manifest is read before the directory: a file that is added in between does no harm.
@@ -701,7 +633,11 @@ impl ManifestService {
         let path = spec.path();
         // The listing comes first: a file that is published after it is in the manifest that is read after it.
         let files = storage.list(path.as_str()).await?;
-        let manifest = self.reload(spec, recorded).await?.manifest;
+        // Nothing is kept of it: whoever looks for orphans uses no partition.
+        let manifest = match self.judged(&storage, spec, self.floor(spec, recorded)).await?.1 {
+            Ok(stored) => stored.manifest,
+            Err(_) => self.reload(spec, recorded).await?.manifest,
+        };
         let mut orphans = Orphans::default();
         for (name, _) in files {
             let Some(number) = batch_file_number(&name) else {
@@ -776,6 +712,10 @@ impl ManifestService {
             deletions_complete_from: CommitTime::ZERO,
             batches: Vec::new(),
         }
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
     }
 
     fn now(&self) -> String {

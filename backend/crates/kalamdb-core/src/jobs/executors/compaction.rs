@@ -7,25 +7,28 @@
 use std::sync::Arc;
 
 use kalamdb_commons::Result;
-use kalamdb_commons::ids::{CommitTime, NamespaceId, Scope, TableName, UserId};
+use kalamdb_commons::ids::{CommitTime, NamespaceId, PartitionId, Scope, TableName, UserId};
+use kalamdb_commons::manifest::{BatchStatus, Manifest};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::settings::Settings;
 use kalamdb_commons::{Error, ErrorKind};
+use kalamdb_filestore::Found;
 use serde::{Deserialize, Serialize};
 
 use crate::compaction::choice::{self, Shape};
-use crate::compaction::{Compacted, Extent, compact_partition};
+use crate::compaction::{Compacted, Extent, compact_partition, retired};
 use crate::engine::Engine;
 use crate::flush::deletions_kept_since;
 use crate::jobs::kind::{About, JobExecutor, Target};
 use crate::jobs::params::{ParamValue, params};
 use crate::jobs::{JobEnd, JobHandle};
 use crate::partition::Partition;
+use crate::partition::view::{ColdView, recorded};
 
 /// What a job says that found nothing to do.
 pub(crate) const NOTHING: &str = "nothing to compact";
-/// How many partitions that are not in memory are opened for one look.
-const OPENED_MAX: usize = 8;
+/// How many partitions that are not in memory are looked at each time.
+const LOOKED_AT_MAX: usize = 8;
 /// How many partitions are put in the queue at a time.
 const DUE_MAX: usize = 256;
 
@@ -108,8 +111,12 @@ impl JobExecutor<CompactionParams> for Compaction {
 
     async fn due(&self, engine: &Arc<Engine>) -> Result<Vec<CompactionParams>> {
         let all = Target::default().all_partitions(engine);
-        open_some(engine, all.iter().map(|(_, partition)| partition)).await;
-        let due = all.into_iter().filter(|(table, partition)| is_due(engine, table, partition)).take(DUE_MAX);
+        let closed = due_of_closed(engine, &all).await;
+        let is_due = |(table, partition): &(Arc<Table>, Arc<Partition>)| {
+            let is_due_if_open = partition.newest_view().is_some_and(|view| is_due(engine, table, &view));
+            is_due_if_open || closed.contains(partition.id())
+        };
+        let due = all.into_iter().filter(is_due).take(DUE_MAX);
         Ok(due.map(|(table, partition)| of_partition(&table, &partition)).collect())
     }
 }
@@ -176,26 +183,61 @@ pub(crate) fn has_batches(partition: &Arc<Partition>) -> bool {
     partition.has_history() && partition.record().reserved_batch > 0
 }
 
-/// Opens a few partitions that are not in memory and have a history, those that were looked at the longest time ago: what a
-/// restart or an eviction hid is found, and looking costs the same however many there are.
-async fn open_some(engine: &Engine, all: impl Iterator<Item = &Arc<Partition>>) {
-    let mut closed: Vec<_> =
-        all.filter(|partition| has_batches(partition) && partition.newest_view().is_none()).collect();
+/// Looks at a few partitions that are not in memory and have a history, those that were looked at the longest time ago:
+/// what a restart or an eviction hid is found, and looking costs the same however many there are.
+async fn due_of_closed(engine: &Arc<Engine>, all: &[(Arc<Table>, Arc<Partition>)]) -> Vec<PartitionId> {
+    let mut closed: Vec<&(Arc<Table>, Arc<Partition>)> =
+        all.iter().filter(|(_, partition)| has_batches(partition) && partition.newest_view().is_none()).collect();
     if closed.is_empty() || engine.cold().is_over_limit() {
-        return;
+        return Vec::new();
     }
-    let some = closed.len().min(OPENED_MAX);
-    closed.select_nth_unstable_by_key(some - 1, |partition| partition.looked_at());
-    for partition in &closed[..some] {
+    let some = closed.len().min(LOOKED_AT_MAX);
+    closed.select_nth_unstable_by_key(some - 1, |(_, partition)| partition.looked_at());
+    let mut due = Vec::new();
+    for (table, partition) in &closed[..some] {
         partition.look(engine.clock().now_ns());
-        if let Err(error) = partition.view_at(CommitTime::MAX, engine.cold()).await {
-            tracing::warn!(%error, partition = %partition.id(), "a partition could not be looked at for compaction");
+        match is_due_closed(engine, table, partition).await {
+            Ok(true) => due.push(partition.id().clone()),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, partition = %partition.id(), "a partition could not be looked at for compaction");
+            }
         }
     }
+    due
 }
 
-fn is_due(engine: &Engine, table: &Table, partition: &Partition) -> bool {
-    let Some(view) = partition.newest_view() else { return false };
+/// The same of a partition that stays closed.
+async fn is_due_closed(engine: &Arc<Engine>, table: &Table, partition: &Arc<Partition>) -> Result<bool> {
+    // Whoever maintains it opens it, and it is looked at then.
+    let Some(_maintenance) = partition.try_maintain() else { return Ok(false) };
+    let cold = engine.cold();
+    let loaded = match cold.manifests().look(partition.spec(), recorded(&partition.record())).await? {
+        Found::Ready(loaded, _) => loaded,
+        Found::Lost(_) => {
+            cold.lost().note(partition);
+            return Ok(false);
+        }
+    };
+    if loaded.manifest.batches.iter().any(|batch| batch.status == BatchStatus::Archived) {
+        partition.view_at(CommitTime::MAX, cold).await?;
+        retired::remove(engine, partition).await?;
+        return Ok(false);
+    }
+    if !may_be_due(&loaded.manifest, engine) {
+        return Ok(false);
+    }
+    let view = cold.view_of(partition, loaded).await?;
+    Ok(is_due(engine, table, &view))
+}
+
+/// Whether there is a reason to open a partition: many batches, or rows in them that are superseded or deletions.
+fn may_be_due(manifest: &Manifest, engine: &Engine) -> bool {
+    let is_many = manifest.active().count() >= engine.settings().compaction.batches_min;
+    is_many || manifest.active().any(|batch| batch.superseding_count > 0 || batch.tombstone_count > 0)
+}
+
+fn is_due(engine: &Engine, table: &Table, view: &ColdView) -> bool {
     let kept_since = deletions_kept_since(engine, table);
     let shapes: Vec<Shape> = view.batches().iter().map(|batch| Shape::of(batch, kept_since)).collect();
     choice::due(&shapes, &engine.settings().compaction).is_some()

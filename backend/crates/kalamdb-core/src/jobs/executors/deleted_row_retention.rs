@@ -85,7 +85,7 @@ async fn has_expired(engine: &Engine, table: &Table, partition: &Arc<Partition>)
     let kept_since = deletions_kept_since(engine, table);
     let manifests = engine.cold().manifests();
     // One that is lost is looked at when it has been stored again.
-    let Found::Ready(loaded, _) = manifests.look_up(partition.spec(), recorded(&partition.record())).await? else {
+    let Found::Ready(loaded, _) = manifests.look(partition.spec(), recorded(&partition.record())).await? else {
         return Ok(false);
     };
     let is_expired = |batch: &kalamdb_commons::manifest::Batch| {
