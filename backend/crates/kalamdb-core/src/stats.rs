@@ -1,7 +1,8 @@
 //! What a statement cost, counted where the cost arises.
 //!
-//! Rows, batches and times are counted here, requests and bytes by the cold tier's own counters, row groups and pages
-//! by DataFusion's scan, whose metrics are read when the sum is asked for. Nothing is estimated.
+//! Rows, batches and times are counted here, requests and bytes by the cold tier's own counters, the rows that a scan of
+//! batches gives and the row groups and pages that it passes over by DataFusion, whose metrics are read when the sum is
+//! asked for. Nothing is counted before it happens, and nothing is estimated.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ macro_rules! counters {
             watched: Option<Watched>,
             /// What was read from the cold tier.
             pub io: Arc<IoCounters>,
-            scans: Mutex<Vec<ExecutionPlanMetricsSet>>,
+            scans: Mutex<Vec<Scan>>,
             $($(#[$doc])* pub $name: AtomicU64,)*
         }
 
@@ -73,18 +74,20 @@ macro_rules! counters {
         impl StatementStats {
             /// Reads all counters.
             pub fn snapshot(&self) -> StatsSnapshot {
-                let (row_groups_pruned, pages_pruned) = self.pruned_within_batches();
-                StatsSnapshot {
+                let scanned = self.scanned();
+                let mut snapshot = StatsSnapshot {
                     execution_ms: self.started.map_or(0.0, |started| started.elapsed_ms()),
                     $($name: self.$name.load(Ordering::Relaxed),)*
-                    row_groups_pruned,
-                    pages_pruned,
+                    row_groups_pruned: scanned.row_groups_pruned,
+                    pages_pruned: scanned.pages_pruned,
                     bloom_tests: self.io.bloom_tests(),
                     bytes_read: self.io.bytes(),
                     storage_requests: self.io.requests(),
                     cache_hits: self.io.cache_hits(),
                     cache_misses: self.io.cache_misses(),
-                }
+                };
+                snapshot.cold_rows_read += scanned.rows;
+                snapshot
             }
         }
     };
@@ -93,7 +96,7 @@ macro_rules! counters {
 counters! {
     /// Hot rows read: versions that the reader's manifest does not hold, decoded.
     hot_rows_read,
-    /// Rows of the batches opened, as far as a scan or lookup was to look at them.
+    /// Rows that came out of the batches read, dead ones and those of pages ruled out left aside.
     cold_rows_read,
     /// Active batches of the partitions read.
     batches_considered,
@@ -103,7 +106,7 @@ counters! {
     batches_without_live_rows,
     /// Of them, proved irrelevant by a Bloom filter.
     batches_pruned_by_bloom_filter,
-    /// Of them, read for rows or keys.
+    /// Of them, read: a scan asked for pages of them, a lookup for keys or ids.
     batches_read,
     /// Nanoseconds spent on comparing with the manifest's ranges.
     manifest_pruning_ns,
@@ -173,32 +176,48 @@ impl StatementStats {
         Self::add(counter, u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Takes in the metrics of a scan of batch files, once for each scan.
-    pub(crate) fn scan(&self, metrics: &ExecutionPlanMetricsSet) {
-        self.scans.lock().push(metrics.clone());
+    /// Takes in the metrics of a scan of batch files, once for each scan. One that reads no columns reads no rows.
+    pub(crate) fn scan(&self, metrics: &ExecutionPlanMetricsSet, reads_columns: bool) {
+        self.scans.lock().push(Scan { metrics: metrics.clone(), reads_columns });
     }
 
-    /// Row groups and pages that scans of batch files have skipped so far.
-    fn pruned_within_batches(&self) -> (u64, u64) {
-        let (mut row_groups, mut pages) = (0, 0);
-        for metrics in self.scans.lock().iter() {
-            for metric in metrics.clone_inner().iter() {
-                match (metric.value().name(), pruned(metric.value())) {
+    /// What scans of batch files have done so far.
+    fn scanned(&self) -> Scanned {
+        let mut scanned = Scanned::default();
+        for scan in self.scans.lock().iter() {
+            for metric in scan.metrics.clone_inner().iter() {
+                match (metric.value().name(), counted(metric.value())) {
+                    ("output_rows", Some(count)) if scan.reads_columns => scanned.rows += count,
                     ("row_groups_pruned_statistics" | "limit_pruned_row_groups", Some(count))
-                    | ("row_groups_pruned_dynamic_filter", Some(count)) => row_groups += count,
-                    ("page_index_pages_pruned", Some(count)) => pages += count,
+                    | ("row_groups_pruned_dynamic_filter", Some(count)) => scanned.row_groups_pruned += count,
+                    ("page_index_pages_pruned", Some(count)) => scanned.pages_pruned += count,
                     _ => {}
                 }
             }
         }
-        (row_groups, pages)
+        scanned
     }
 }
 
-fn pruned(value: &MetricValue) -> Option<u64> {
+/// What DataFusion counts of a scan of batch files.
+#[derive(Debug)]
+struct Scan {
+    metrics: ExecutionPlanMetricsSet,
+    reads_columns: bool,
+}
+
+/// Sums over scans.
+#[derive(Debug, Default)]
+struct Scanned {
+    rows: u64,
+    row_groups_pruned: u64,
+    pages_pruned: u64,
+}
+
+fn counted(value: &MetricValue) -> Option<u64> {
     match value {
         MetricValue::PruningMetrics { pruning_metrics, .. } => Some(pruning_metrics.pruned() as u64),
-        MetricValue::Count { count, .. } => Some(count.value() as u64),
+        MetricValue::OutputRows(count) | MetricValue::Count { count, .. } => Some(count.value() as u64),
         _ => None,
     }
 }

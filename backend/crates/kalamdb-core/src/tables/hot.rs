@@ -10,7 +10,7 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use kalamdb_commons::ids::ColumnId;
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::types::SchemaRef;
@@ -50,15 +50,15 @@ impl HotScan {
         Ok(Self { table, read, projection, missing, with_deleted, schema, stats })
     }
 
-    /// All rows at once if they are within one page; `None` if there are more, which a stream must read.
-    pub(super) async fn first_page_is_all(&self) -> Result<Option<Vec<RecordBatch>>> {
+    /// The rows of the first page, and where the next begins; all rows if there is none.
+    pub(super) async fn first(&self) -> Result<(Vec<RecordBatch>, Option<Bytes>)> {
         let (batch, next) = self.page(self.start()).await?;
-        if next.is_some() {
-            return Ok(None);
-        }
-        let mut batches = batch.into_iter().collect::<Vec<_>>();
-        batches.extend(self.pending_rows()?);
-        Ok(Some(batches))
+        let pending = if next.is_none() { self.pending_rows()? } else { None };
+        Ok((batch.into_iter().chain(pending).collect(), next))
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     fn start(&self) -> Bytes {
@@ -113,19 +113,25 @@ impl HotScan {
     }
 }
 
-/// The stream form of a [`HotScan`].
+/// The stream form of a [`HotScan`] whose first page has been read.
 #[derive(Debug)]
-pub(super) struct HotStream(pub(super) Arc<HotScan>);
+pub(super) struct HotStream {
+    pub(super) scan: Arc<HotScan>,
+    pub(super) first: Vec<RecordBatch>,
+    /// Where the second page begins.
+    pub(super) next: Bytes,
+}
 
 impl PartitionStream for HotStream {
     fn schema(&self) -> &SchemaRef {
-        &self.0.schema
+        &self.scan.schema
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let scan = self.0.clone();
+        let scan = self.scan.clone();
         let schema = scan.schema.clone();
-        let pages = futures::stream::try_unfold(Some(scan.start()), move |next| {
+        let first = futures::stream::iter([Ok(self.first.clone())]);
+        let pages = futures::stream::try_unfold(Some(self.next.clone()), move |next| {
             let scan = scan.clone();
             async move {
                 match next {
@@ -134,7 +140,8 @@ impl PartitionStream for HotStream {
                 }
             }
         });
-        let batches = pages
+        let batches = first
+            .chain(pages)
             .map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
             .map_err(|error: Error| DataFusionError::External(error.into()));

@@ -109,15 +109,14 @@ impl PartitionTable {
             self.stats.clone(),
         );
         let scan = Arc::new(scan.map_err(external)?);
-        let stream = HotStream(scan.clone());
-        let schema = stream.schema().clone();
-        match scan.first_page_is_all().await.map_err(external)? {
+        let schema = scan.schema().clone();
+        match scan.first().await.map_err(external)? {
             // What fits a page is read at once: its row count is then exact, and COUNT(*) needs no scan.
-            Some(batches) if batches.is_empty() => Ok(None),
-            Some(batches) => Ok(Some(MemorySourceConfig::try_new_exec(&[batches], schema, None)?)),
-            None => {
-                let stream = StreamingTableExec::try_new(schema, vec![Arc::new(stream)], None, None, false, None)?;
-                Ok(Some(Arc::new(stream)))
+            (batches, None) if batches.is_empty() => Ok(None),
+            (batches, None) => Ok(Some(MemorySourceConfig::try_new_exec(&[batches], schema, None)?)),
+            (first, Some(next)) => {
+                let stream: Arc<dyn PartitionStream> = Arc::new(HotStream { scan, first, next });
+                Ok(Some(Arc::new(StreamingTableExec::try_new(schema, vec![stream], None, None, false, None)?)))
             }
         }
     }
@@ -130,7 +129,6 @@ impl PartitionTable {
             let file = scanned_file(batch, dead);
             let version = batch.entry.schema_version;
             let live_rows = (batch.entry.row_count - dead.len()) as usize;
-            StatementStats::add(&self.stats.cold_rows_read, live_rows as u64);
             match by_version.iter_mut().find(|of| of.version == version) {
                 Some(of) => {
                     of.files.push(file);
@@ -176,7 +174,6 @@ impl PartitionTable {
             StatementStats::add_time(&stats.bloom_pruning_ns, &watch);
             StatementStats::add(&stats.batches_pruned_by_bloom_filter, denied);
         }
-        StatementStats::add(&stats.batches_read, left(&kept));
         Ok(dead.into_iter().zip(kept).map(|(dead, kept)| kept.then_some(dead)).collect())
     }
 
@@ -227,7 +224,7 @@ impl PartitionTable {
         }
         let mut source = ParquetSource::new(file_schema.clone())
             .with_table_parquet_options(TableParquetOptions { global, ..Default::default() })
-            .with_parquet_file_reader_factory(Arc::new(BatchReaders::new(self.stats.clone())));
+            .with_parquet_file_reader_factory(Arc::new(BatchReaders::new(self.stats.clone(), !needed.is_empty())));
         if let Some(predicate) = wanted.predicate.and_then(|predicate| self.in_file(predicate, columns, &file_schema)) {
             source = source.with_predicate(predicate);
         }
@@ -391,7 +388,7 @@ fn file_schema(columns: &Columns) -> SchemaRef {
 
 fn scanned_file(batch: &ColdBatch, dead: &RoaringBitmap) -> PartitionedFile {
     let mut file = PartitionedFile::new(batch.entry.path.clone(), batch.entry.byte_size)
-        .with_extension(AttachedBatch(batch.file.clone()));
+        .with_extension(AttachedBatch::new(batch.file.clone()));
     if let Some(live) = live_rows(dead, batch.entry.row_count) {
         file = file.with_extension(ParquetRowSelection::new(live));
     }

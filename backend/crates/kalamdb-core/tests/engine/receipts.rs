@@ -34,6 +34,7 @@ async fn add_batch(db: &Db, batch: i64) {
     db.flush("t").await;
 }
 
+/// What became of the batches of a statement that needs all that are left.
 fn batches(stats: &StatsSnapshot) -> [u64; 5] {
     let read =
         [stats.batches_pruned_by_manifest, stats.batches_without_live_rows, stats.batches_pruned_by_bloom_filter];
@@ -254,6 +255,104 @@ async fn row_groups_and_pages_are_skipped_by_their_ranges_and_counted() {
     let some = db.stats("SELECT pad FROM t WHERE m BETWEEN 2250 AND 2260 AND n = 5").await;
     assert_eq!((some.row_groups_pruned, some.pages_pruned), (3, 9), "{some:?}");
     assert_eq!(batches(&db.stats("SELECT pad FROM t WHERE n = 6").await), [1, 1, 0, 0, 0]);
+}
+
+/// A SHARED table `t` with one batch of 4 000 rows in row groups of 1 000 and pages of 100.
+async fn paged() -> Db {
+    let db = Db::with(|settings| {
+        settings.flush.row_group_rows = 1000;
+        settings.flush.page_rows = 100;
+        settings.compaction.automatic = false;
+    })
+    .await;
+    db.said("CREATE NAMESPACE app; CREATE SHARED TABLE app.t (n INT, pad TEXT)").await;
+    db.count("INSERT INTO t SELECT value, 'pad ' || value FROM generate_series(0, 3999)").await;
+    db.flush("t").await;
+    db
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_planned_has_read_nothing() {
+    let db = spread(6, "", "").await;
+    db.count("DELETE FROM t WHERE n = 3").await;
+    db.flush("t").await;
+    for (sql, answer) in [
+        ("EXPLAIN SELECT * FROM t", None),
+        ("EXPLAIN VERBOSE SELECT * FROM t WHERE n > 0", None),
+        // Live rows are counted without looking at them, and a column of none is a number of rows too.
+        ("SELECT count(*) FROM t", Some(17)),
+        ("SELECT sum(one) FROM (SELECT 1 AS one FROM t)", Some(17)),
+    ] {
+        let stats = db.stats(sql).await;
+        let considered = [stats.batches_considered, stats.batches_without_live_rows];
+        assert_eq!((considered, stats.batches_read, stats.cold_rows_read), ([7, 1], 0, 0), "{sql}: {stats:?}");
+        if let Some(answer) = answer {
+            assert_eq!(db.number(sql).await, answer, "{sql}");
+        }
+    }
+    let stats = db.stats("SELECT n FROM t").await;
+    assert_eq!((batches(&stats), stats.cold_rows_read), ([7, 0, 1, 0, 6], 17));
+    // With a column that has to be looked at, the count reads it.
+    assert_eq!(db.stats("SELECT count(*) FROM t WHERE n % 2 = 3").await.cold_rows_read, 17);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_counted_as_they_come_out_of_the_batches() {
+    let db = paged().await;
+    for (sql, rows) in [
+        ("SELECT pad FROM t", 4000),
+        ("SELECT pad FROM t WHERE n % 2 = 3", 4000),
+        ("SELECT pad FROM t LIMIT 1", 1),
+        ("SELECT pad FROM t LIMIT 7 OFFSET 2", 9),
+        // One page of forty.
+        ("SELECT pad FROM t WHERE n BETWEEN 2250 AND 2260", 100),
+        // The ranges allow it, the row groups and pages do not.
+        ("SELECT pad FROM t WHERE n > 2150 AND n < 2151", 100),
+        ("SELECT pad FROM t WHERE n = 17 OR n = 3950", 200),
+        ("SELECT pad FROM t WHERE n > 5000", 0),
+        ("SELECT pad FROM t WHERE n < 100 UNION ALL SELECT pad FROM t WHERE n >= 3900", 200),
+    ] {
+        let stats = db.stats(sql).await;
+        assert_eq!(stats.cold_rows_read, rows, "{sql}: {stats:?}");
+    }
+    db.count("DELETE FROM t WHERE n IN (2250, 2255, 100)").await;
+    assert_eq!(db.stats("SELECT pad FROM t WHERE n BETWEEN 2250 AND 2260").await.cold_rows_read, 98);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_hot_row_is_read_twice() {
+    let db = Db::new().await;
+    db.said("CREATE NAMESPACE app; CREATE SHARED TABLE app.t (n INT)").await;
+    for (rows, of) in [(5_000, "one page"), (50_000, "several")] {
+        db.count(&format!("INSERT INTO t SELECT value FROM generate_series(1, {rows})")).await;
+        let hot = db.number("SELECT count(n) FROM t WHERE n > 0").await as u64;
+        assert_eq!(db.stats("SELECT n FROM t WHERE n > 0").await.hot_rows_read, hot, "{of}");
+    }
+    assert_eq!(db.number("SELECT count(DISTINCT _id) FROM t").await, 55_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_leaves_batches_unread() {
+    let parallel = std::thread::available_parallelism().unwrap().get() as u64;
+    let batches = parallel as i64 + 4;
+    let db = spread(batches, "", "").await;
+    let stats = db.stats("SELECT n FROM t LIMIT 1").await;
+    assert_eq!(stats.batches_considered, batches as u64);
+    // As many begin as run at once, with a row of each.
+    assert!((1..=parallel).contains(&stats.batches_read), "{stats:?}");
+    assert!((1..=parallel).contains(&stats.cold_rows_read), "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_in_parts_is_read_once() {
+    let db = Db::with(|settings| settings.flush.row_group_rows = 10_000).await;
+    db.said("CREATE NAMESPACE app; CREATE SHARED TABLE app.t (n BIGINT, pad TEXT)").await;
+    db.count("INSERT INTO t SELECT value, ULID() || ULID() || ULID() FROM generate_series(1, 60000)").await;
+    db.flush("t").await;
+    // More than the planner leaves to one thread.
+    assert!(db.manifest("t", "shared").batches[0].byte_size > 1 << 20);
+    let stats = db.stats("SELECT max(n), max(pad) FROM t WHERE n % 2 = 3").await;
+    assert_eq!((batches(&stats), stats.cold_rows_read), ([1, 0, 0, 0, 1], 60_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
