@@ -10,6 +10,7 @@ mod compaction;
 mod db;
 mod equivalence;
 mod erase;
+mod forged;
 mod hostile;
 mod isolation;
 mod jobs;
