@@ -22,7 +22,11 @@ impl Drop for Subscriber {
 
 impl Subscriber {
     fn of(server: &Server, sql: &str) -> Self {
-        let mut command = server.command(&["--format", "json", "subscribe", sql]);
+        Self::with(server, &[sql])
+    }
+
+    fn with(server: &Server, arguments: &[&str]) -> Self {
+        let mut command = server.command(&[&["--format", "json", "subscribe"], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
@@ -71,4 +75,22 @@ fn it_ends_after_so_many_lines_and_with_a_reason_if_the_query_cannot_be_live() {
     let from = server.rows("SELECT max(_seq) FROM app.t WHERE k < 3").remove(0);
     let said = server.says(&["subscribe", "SELECT k FROM app.t", "--from", &from, "--lines", "1"]);
     assert_eq!(said, "+ k=3\n");
+}
+
+#[test]
+fn it_goes_on_after_a_failure_that_passes_says_when_all_begins_again_and_ends_when_it_is_killed() {
+    let server = Server::start(&[]);
+    server.says(&["-c", "CREATE NAMESPACE app; CREATE SHARED TABLE app.t (k INT PRIMARY KEY, v TEXT)"]);
+    server.says(&["-c", "INSERT INTO app.t VALUES (1, 'one')"]);
+    let mut subscriber = Subscriber::with(&server, &["SELECT k, v FROM app.t", "--from", "1"]);
+    assert_eq!([subscriber.next("k"), subscriber.next("k")], [happened("resync", Value::Null), happened("row", 1)]);
+    for (k, column) in [(2, "a"), (3, "b")] {
+        server.says(&["-c", &format!("ALTER TABLE app.t ADD COLUMN {column} INT")]);
+        server.says(&["-c", &format!("INSERT INTO app.t (k) VALUES ({k})")]);
+        assert_eq!(subscriber.next("k"), happened("insert", k));
+    }
+    // It has begun again by the time that it printed the row.
+    let id = server.rows("SELECT live_id FROM system.live").remove(0);
+    server.says(&["-c", &format!("KILL LIVE QUERY '{id}'")]);
+    assert_eq!(subscriber.child.wait().unwrap().code(), Some(1));
 }
