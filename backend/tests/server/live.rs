@@ -1,6 +1,6 @@
 //! Live queries over WebSocket: the exact shapes.
 
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -103,6 +103,80 @@ async fn messages_have_exactly_these_shapes_in_both_formats() {
     let packed = conversation(&server, "?serialization=msgpack").await;
     assert_eq!(packed[0]["protocol"]["serialization"], "msgpack");
     assert_eq!(json!(packed[1..]), expected);
+}
+
+#[tokio::test]
+async fn values_of_every_type_are_those_of_an_answer_in_rows_changes_and_old_values() {
+    let columns = "k INT PRIMARY KEY, b BIGINT, d DECIMAL(20, 2), x BYTES, t TIMESTAMP, dt DATETIME, da DATE, ti TIME, \
+                   u UUID, j JSON, f DOUBLE, z BOOLEAN";
+    let server = Server::with_tables(&format!("CREATE SHARED TABLE app.v ({columns})")).await;
+    let values = |k: i32| {
+        format!(
+            "INSERT INTO app.v VALUES ({k}, 9007199254740993, 123456789012345678.90, X'00ff10', \
+             '2024-02-03 04:05:06.123456', '2024-02-03 04:05:06.123456', '2024-02-03', '04:05:06.123456', \
+             '0190a6e0-0000-7000-8000-000000000001', '{{\"a\": [1, 2]}}', 0.5, true)"
+        )
+    };
+    let all = "SELECT b, d, x, t, dt, da, ti, u, j, f, z FROM app.v";
+    let changed = "UPDATE app.v SET b = -9007199254740993, d = -0.01, x = X'01', t = '1969-12-31 23:59:59.999999', \
+                   dt = NULL, da = '1969-12-31', ti = '00:00:00', u = NULL, j = 'null', f = 'NaN', z = NULL WHERE k = 2";
+    server.sql(&values(1)).await;
+    for query in ["", "?serialization=msgpack"] {
+        let mut wire = Wire::open(&server, query).await;
+        wire.next().await;
+        wire.subscribe("s", all, json!({})).await;
+        wire.next().await;
+        let batch = wire.next().await["rows"][0].clone();
+        server.sql(&values(2)).await;
+        let inserted = wire.next().await["rows"][0].clone();
+        server.sql(changed).await;
+        let update = wire.next().await;
+        let answered = async |k: i32| server.rows(&format!("{all} WHERE k = {k}")).await[0].as_array().unwrap().clone();
+        let cells = |row: &Value| {
+            let names = ["b", "d", "x", "t", "dt", "da", "ti", "u", "j", "f", "z"];
+            names.map(|name| row.get(name).unwrap_or_else(|| panic!("{name} is not in {row}")).clone()).to_vec()
+        };
+        let expected = answered(1).await;
+        assert_eq!(
+            expected[..4],
+            [
+                json!("9007199254740993"),
+                json!("123456789012345678.90"),
+                json!("AP8Q"),
+                json!(1_706_933_106_123_456_i64)
+            ]
+        );
+        assert_eq!(expected[7], "0190a6e0-0000-7000-8000-000000000001");
+        assert_eq!(cells(&batch), expected, "{query}");
+        assert_eq!(cells(&inserted), expected, "{query}");
+        assert_eq!(cells(&update["old_values"][0]), expected, "{query}");
+        assert_eq!(cells(&update["rows"][0]), answered(2).await, "{query}");
+        server.sql("DELETE FROM app.v WHERE k = 2").await;
+    }
+}
+
+#[tokio::test]
+async fn a_long_message_is_compressed_unless_the_client_does_not_want_that() {
+    let server = Server::with_tables(TABLE).await;
+    server.sql(&format!("INSERT INTO app.t VALUES (1, '{}')", "x".repeat(8_192))).await;
+    let mut batches = Vec::new();
+    for query in ["", "?compression=none"] {
+        let mut wire = Wire::open(&server, query).await;
+        wire.next().await;
+        wire.subscribe("s", ALL, json!({})).await;
+        wire.next().await;
+        let frame = wire.socket.next().await.unwrap().unwrap();
+        assert_eq!(frame.is_binary(), query.is_empty(), "{query}");
+        batches.push(match frame {
+            Message::Binary(packed) => {
+                assert!(packed.len() < 1_000, "{} bytes", packed.len());
+                serde_json::from_reader(flate2::read::GzDecoder::new(&packed[..])).unwrap()
+            }
+            other => serde_json::from_str::<Value>(other.to_text().unwrap()).unwrap(),
+        });
+    }
+    assert_eq!(batches[0]["type"], "initial_data_batch");
+    assert_eq!(batches[0], batches[1]);
 }
 
 #[tokio::test]
