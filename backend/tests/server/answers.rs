@@ -258,3 +258,24 @@ async fn an_output_without_a_name_is_named_as_it_was_written() {
         assert_eq!(json!(names), expected, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn returned_columns_have_the_names_that_select_gives_them() {
+    let server = Server::with_tables("CREATE SHARED TABLE app.t (k INT PRIMARY KEY, v INT)").await;
+    server.sql("INSERT INTO app.t VALUES (1, 10)").await;
+    let names = async |sql: &str| {
+        let answer = server.sql(sql).await;
+        let schema = answer["schema"].as_array().unwrap().clone();
+        schema.iter().map(|column| column["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (list, expected) in [
+        ("t.k, V, t.v + 1, (t.k)", &["k", "v", "t.v + 1", "(t.k)"][..]),
+        ("app.t.k, app.t.v", &["k", "v"]),
+        ("app.t.*", &["_id", "k", "v", "_updated", "_deleted"]),
+    ] {
+        assert_eq!(names(&format!("SELECT {list} FROM app.t")).await, expected, "{list}");
+        assert_eq!(names(&format!("UPDATE app.t SET v = 0 WHERE k = 1 RETURNING {list}")).await, expected, "{list}");
+    }
+    let refused = server.refused("UPDATE app.t SET v = 0 RETURNING other.*", 400, "INVALID_SQL").await;
+    assert!(refused.contains("'other.*' names no columns of the table"), "{refused}");
+}

@@ -69,6 +69,21 @@ pub fn as_column(expr: &Expr) -> Option<String> {
     }
 }
 
+/// The folded name, if the expression is a column, qualified or not. What qualifies it is for whoever knows the tables.
+pub fn as_any_column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::CompoundIdentifier(parts) => parts.last().map(fold),
+        Expr::Nested(inner) => as_any_column(inner),
+        _ => as_column(expr),
+    }
+}
+
+/// The name of a selected expression that is given none: a column's own, whatever qualifies it, and otherwise its text.
+pub fn output_name(expr: &Expr) -> String {
+    let column = if matches!(expr, Expr::Nested(_)) { None } else { as_any_column(expr) };
+    column.unwrap_or_else(|| expr.to_string())
+}
+
 /// The name that an identifier means: unquoted ones in lower case, quoted ones as written.
 pub fn fold(ident: &Ident) -> String {
     match ident.quote_style {

@@ -11,7 +11,7 @@ use kalamdb_commons::system_columns::SystemColumns;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::ast::{Expr, Parens, Query, SelectItem, SetExpr, Values};
-use kalamdb_sql::expr::{as_column, fold, is_default};
+use kalamdb_sql::expr::{as_any_column, fold, is_default};
 use kalamdb_sql::{Insert, InsertSource};
 use kalamdb_store::rows::RowEncoder;
 
@@ -189,7 +189,7 @@ pub(crate) fn without_starred_system_columns(query: &Query, schema: &Schema) -> 
     let starred = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let named = |name: &str| {
         items.iter().any(|item| match item {
-            SelectItem::UnnamedExpr(expr) => as_column(expr).is_some_and(|column| column == name),
+            SelectItem::UnnamedExpr(expr) => as_any_column(expr).is_some_and(|column| column == name),
             SelectItem::ExprWithAlias { alias, .. } => fold(alias) == name,
             _ => false,
         })

@@ -11,8 +11,8 @@ use kalamdb_commons::ids::{CommitTime, RowId};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::types::SchemaRef;
 use kalamdb_commons::{Error, Result};
-use kalamdb_sql::ast::{Expr, SelectItem, SelectItemQualifiedWildcardKind};
-use kalamdb_sql::expr::{as_column, fold};
+use kalamdb_sql::ast::{Expr, ObjectName, SelectItem, SelectItemQualifiedWildcardKind};
+use kalamdb_sql::expr::{as_column, fold, output_name};
 use kalamdb_store::rows::Projected;
 
 use crate::query::{Planner, arrow_error, plan_error};
@@ -39,24 +39,23 @@ impl Returning {
         let (fields, input) = exposed(table, Exposure { seq: true, ..Exposure::default() });
         let name = alias.unwrap_or(table.name.table.as_str());
         let schema = DFSchema::try_from_qualified_schema(TableReference::bare(name), &input)
-            .map_err(|error| plan_error(error, "RETURNING"))?;
+            .map_err(|error| plan_error(error, "what is selected"))?;
         let mut outputs = Vec::new();
         for item in items {
             match item {
                 SelectItem::Wildcard(_) => starred(&input, &fields, &mut outputs),
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(of), _)
-                    if of.to_string().trim_matches('"') == name =>
+                    if is_name_of(of, table, alias) =>
                 {
                     starred(&input, &fields, &mut outputs);
                 }
                 SelectItem::UnnamedExpr(expr) => {
-                    let named = as_column(expr).unwrap_or_else(|| expr.to_string());
-                    outputs.push(planned(planner, expr, &schema, &input, named)?);
+                    outputs.push(planned(planner, expr, &schema, &input, output_name(expr))?);
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     outputs.push(planned(planner, expr, &schema, &input, fold(alias))?);
                 }
-                other => return Err(Error::invalid_sql(format!("RETURNING {other} is not supported"))),
+                other => return Err(Error::invalid_sql(format!("'{other}' names no columns of the table"))),
             }
         }
         Ok(Self { table: table.clone(), fields, input, outputs })
@@ -102,6 +101,20 @@ impl Returning {
     }
 }
 
+/// Whether a name means the table: its alias, or else its name, qualified or not.
+fn is_name_of(name: &ObjectName, table: &Table, alias: Option<&str>) -> bool {
+    let parts: Option<Vec<String>> = name.0.iter().map(|part| part.as_ident().map(fold)).collect();
+    let parts = parts.unwrap_or_default();
+    match (parts.as_slice(), alias) {
+        ([only], Some(alias)) => only == alias,
+        ([only], None) => *only == *table.name.table.as_str(),
+        ([namespace, last], None) => {
+            *namespace == *table.name.namespace.as_str() && *last == *table.name.table.as_str()
+        }
+        _ => false,
+    }
+}
+
 fn starred(input: &Schema, fields: &[Projected], outputs: &mut Outputs) {
     for (at, field) in input.fields().iter().enumerate() {
         if fields[at] != Projected::Seq {
@@ -121,6 +134,6 @@ fn planned(
         Some(at) => Arc::new(ColumnExpr::new(input.field(at).name(), at)),
         None => planner.qualified_expression(expr.clone(), schema)?,
     };
-    let field = physical.return_field(input).map_err(|error| plan_error(error, "RETURNING"))?;
+    let field = physical.return_field(input).map_err(|error| plan_error(error, "what is selected"))?;
     Ok((field.as_ref().clone().with_name(name).with_nullable(true), physical))
 }

@@ -18,7 +18,7 @@ use kalamdb_sql::ast::{
     BinaryOperator, Expr, Function, GroupByExpr, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr,
     TableFactor, TableWithJoins, Visit, Visitor,
 };
-use kalamdb_sql::expr::{as_column, fold, is_constant};
+use kalamdb_sql::expr::{as_any_column, fold, is_constant, output_name};
 use kalamdb_sql::{Parsed, Statement};
 use kalamdb_store::rows::key_bytes;
 
@@ -323,7 +323,7 @@ pub(crate) fn shape(planner: &Planner, wanted: &Wanted) -> Result<Shape, LiveErr
 
 fn is_version(item: &SelectItem) -> bool {
     match item {
-        SelectItem::UnnamedExpr(expr) => as_column(expr).is_some_and(|name| name == SEQ),
+        SelectItem::UnnamedExpr(expr) => output_name(expr) == SEQ,
         SelectItem::ExprWithAlias { alias, .. } => fold(alias) == SEQ,
         _ => false,
     }
@@ -365,7 +365,7 @@ fn route(table: &Table, filter: &Expr) -> Option<Route> {
         Expr::Nested(inner) => route(table, inner),
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => route(table, left).or_else(|| route(table, right)),
         Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            let (name, value) = match (column_name(left), column_name(right)) {
+            let (name, value) = match (as_any_column(left), as_any_column(right)) {
                 (Some(name), None) if is_constant(right) => (name, right),
                 (None, Some(name)) if is_constant(left) => (name, left),
                 _ => return None,
@@ -380,13 +380,6 @@ fn route(table: &Table, filter: &Expr) -> Option<Route> {
             Some(Route { column: at + 1, value: key_bytes(&[&value], 0).ok()?? })
         }
         _ => None,
-    }
-}
-
-fn column_name(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::CompoundIdentifier(parts) => parts.last().map(fold),
-        _ => as_column(expr),
     }
 }
 

@@ -355,6 +355,40 @@ async fn what_is_being_sent_still_fills_the_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_have_the_names_that_select_gives_them() {
+    let db = with_table().await;
+    db.said("INSERT INTO t VALUES (1, 10)").await;
+    for list in [
+        "m.k, m.v FROM app.t m",
+        "M.k, v, m.v + 1, (m.v) FROM app.t AS m",
+        "app.t.k, upper(CAST(t.v AS TEXT)) FROM app.t",
+        "m.* FROM app.t m",
+        "app.t.* FROM app.t",
+        "m.k, m._seq FROM app.t m",
+    ] {
+        let mut selected = db.columns(&format!("SELECT {list}")).await;
+        if !selected.contains(&"_seq".to_owned()) {
+            selected.push("_seq".to_owned());
+        }
+        let watcher = Watcher::signed_in(&db, "root").await;
+        watcher.session.subscribe("s", &format!("SELECT {list}"), None).unwrap();
+        let LiveEvent::Ack { schema, flags, .. } = watcher.session.next().await.event else { panic!("{list}") };
+        let names: Vec<_> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, selected, "{list}");
+        let key = selected.iter().position(|name| name == "k").unwrap();
+        assert!(flags[key].primary_key, "{list}");
+        db.said("UPDATE t SET v = v + 1 WHERE k = 1").await;
+        let LiveEvent::Changes(changes) = watcher.session.next().await.event else { panic!("{list}") };
+        let old: Vec<_> = changes[0].old_values().unwrap().iter().map(|cell| cell.field.name().clone()).collect();
+        assert_eq!(old.iter().filter(|name| name.ends_with('k')).count(), 1, "{list}: {old:?}");
+    }
+    let refused = Watcher::signed_in(&db, "root").await;
+    refused.session.subscribe("s", "SELECT other.* FROM app.t", None).unwrap();
+    let LiveEvent::Ended(ended) = refused.session.next().await.event else { panic!("it is not the table's") };
+    assert_eq!(ended.error.message(), "'other.*' names no columns of the table");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_are_routed_to_those_whose_value_they_concern_and_to_no_other_user() {
     let db = with_table().await;
     db.said("CREATE USER TABLE own (k INT, v INT)").await;

@@ -71,6 +71,20 @@ fn names_are_folded_unless_quoted() {
 }
 
 #[test]
+fn what_is_selected_has_the_name_of_its_column_or_its_text() {
+    for (text, column, name) in [
+        ("Id", Some("id"), "id"),
+        ("t.Id", Some("id"), "id"),
+        ("app.t.\"Id\"", Some("Id"), "Id"),
+        ("(t.id)", Some("id"), "(t.id)"),
+        ("t.id + 1", None, "t.id + 1"),
+    ] {
+        assert_eq!(as_any_column(&read(text)).as_deref(), column, "{text}");
+        assert_eq!(output_name(&read(text)), name, "{text}");
+    }
+}
+
+#[test]
 fn a_quoted_name_means_itself() {
     for name in ["a", "A", "a b", "a\"b", "\"", "select", "ä"] {
         assert_eq!(as_column(&read(&quote(name))), Some(name.to_owned()));
