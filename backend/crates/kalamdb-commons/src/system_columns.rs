@@ -35,9 +35,12 @@ const NODE_BITS: u32 = 10;
 const SEQUENCE_BITS: u32 = 12;
 const TICK: i64 = 1 << (NODE_BITS + SEQUENCE_BITS);
 
-/// How far ahead of the value in use the durable ceiling of each sequence is set: 10 s. A restart skips at
-/// most this much of the id space and of commit time.
+/// How far ahead of the clock the durable ceiling of each sequence is set: 10 s. A start after a crash skips at
+/// most this much of the id space and of commit time; one after a clean end skips nothing.
 pub const CEILING_AHEAD_NS: i64 = 10_000_000_000;
+/// How far ahead of the last commit time the ceiling is set at least: 100 ms. Commit times that are ahead of the clock
+/// take a nanosecond for each version, so this is plenty, and crash upon crash moves them no further ahead of it.
+const COMMITS_AHEAD_NS: i64 = 100_000_000;
 
 /// The durable ceilings: no value at or above one has been used yet.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -81,30 +84,43 @@ impl SystemColumns {
         }
     }
 
-    /// If either sequence is within half of [`CEILING_AHEAD_NS`] of its ceiling, the new ceilings to store
-    /// durably, after which [`Self::reserved`] must be told. `None` while there is room.
+    /// If either sequence is within half of what is reserved of its ceiling, the new ceilings to store durably, after
+    /// which [`Self::reserved`] must be told. `None` while there is room.
     pub fn reserve(&self) -> Option<Ceilings> {
-        let (updated, id_ms) = self.reached();
-        (self.room_ns() < CEILING_AHEAD_NS / 2)
-            .then(|| Ceilings { updated_ns: updated + CEILING_AHEAD_NS, id_ms: id_ms + CEILING_AHEAD_NS / 1_000_000 })
+        let (now_ns, last) = (self.now_ns(), self.last_updated.load(Ordering::SeqCst));
+        let wanted = || Ceilings {
+            updated_ns: (now_ns + CEILING_AHEAD_NS).max(last + COMMITS_AHEAD_NS),
+            id_ms: self.reached_id_ms() + CEILING_AHEAD_NS / 1_000_000,
+        };
+        (!self.has_left(2)).then(wanted)
     }
 
     /// Whether there is room for a group below the ceilings as they are.
     pub fn has_room(&self) -> bool {
-        self.room_ns() > CEILING_AHEAD_NS / 4
+        self.has_left(4)
     }
 
-    fn reached(&self) -> (i64, i64) {
-        let now_ns = self.now_ns();
-        let updated = now_ns.max(self.last_updated.load(Ordering::SeqCst));
-        let id_ms = (now_ns / 1_000_000).max(self.last_id_ms());
-        (updated, id_ms)
+    /// Whether one part in so many of what is reserved is left of both sequences.
+    fn has_left(&self, part: i64) -> bool {
+        let ceiling = self.updated_ceiling_ns.load(Ordering::SeqCst);
+        let of_ids_ms = self.id_ceiling_ms.load(Ordering::SeqCst) - self.reached_id_ms();
+        ceiling - self.now_ns() >= CEILING_AHEAD_NS / part
+            && ceiling - self.last_updated.load(Ordering::SeqCst) >= COMMITS_AHEAD_NS / part
+            && of_ids_ms.saturating_mul(1_000_000) >= CEILING_AHEAD_NS / part
     }
 
-    fn room_ns(&self) -> i64 {
-        let (updated, id_ms) = self.reached();
-        (self.updated_ceiling_ns.load(Ordering::SeqCst) - updated)
-            .min((self.id_ceiling_ms.load(Ordering::SeqCst) - id_ms).saturating_mul(1_000_000))
+    fn reached_id_ms(&self) -> i64 {
+        (self.now_ns() / 1_000_000).max(self.last_id_ms())
+    }
+
+    /// Gives back what was reserved and not used: no value is assigned afterwards. Returns the ceilings to store durably
+    /// as the last thing that this run writes, so that the next one begins where this one ends.
+    pub fn give_back(&self) -> Ceilings {
+        let updated_ns = self.last_updated.load(Ordering::SeqCst) + 1;
+        let id_ms = self.last_id_ms() + 1;
+        self.updated_ceiling_ns.store(updated_ns, Ordering::SeqCst);
+        self.id_ceiling_ms.store(id_ms, Ordering::SeqCst);
+        Ceilings { updated_ns, id_ms }
     }
 
     /// The ceilings are durable: values below them may be used.

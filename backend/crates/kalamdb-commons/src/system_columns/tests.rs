@@ -78,6 +78,37 @@ fn a_restart_begins_above_the_ceilings() {
 }
 
 #[test]
+fn crash_upon_crash_moves_commit_times_no_further_ahead_of_the_clock() {
+    let (clock, mut left, mut last) = (ManualClock::at(NOW), Ceilings::default(), CommitTime::ZERO);
+    for _ in 0..50 {
+        let columns = SystemColumns::new(Arc::new(clock.clone()), "node-1", left, 3_600_000_000_000);
+        left = columns.reserve().expect("what the last run reserved is not believed to be free");
+        columns.reserved(left);
+        assert!(columns.has_room());
+        let next = columns.next_updated(1_000_000).expect("room");
+        assert!(next > last);
+        last = next;
+    }
+    assert!(last.0 - NOW < 2 * CEILING_AHEAD_NS, "{} s ahead", (last.0 - NOW) / 1_000_000_000);
+    let columns = started(&clock, left);
+    clock.step(2 * CEILING_AHEAD_NS);
+    columns.reserved(columns.reserve().expect("the clock has come near"));
+    assert_eq!(columns.next_updated(1).expect("room"), CommitTime(clock.now_ns()), "and time is the clock's again");
+}
+
+#[test]
+fn what_is_given_back_is_where_the_next_run_begins() {
+    let clock = ManualClock::at(NOW);
+    let columns = started(&clock, Ceilings::default());
+    let (id, updated) = (columns.next_id().expect("an id"), columns.next_updated(3).expect("room"));
+    let left = columns.give_back();
+    assert!(columns.next_updated(1).is_err());
+    let again = started(&clock, left);
+    assert!(again.next_id().expect("an id") > id);
+    assert_eq!(again.next_updated(1).expect("room"), CommitTime(updated.0 + 3));
+}
+
+#[test]
 fn fr_075_writes_are_refused_by_name() {
     for name in [ID, UPDATED, DELETED, "_Updated"] {
         assert!(SystemColumns::refuse_write(name).is_err_and(|error| error.message().contains(name)));

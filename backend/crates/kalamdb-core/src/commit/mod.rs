@@ -32,7 +32,7 @@ use bytes::Bytes;
 use kalamdb_commons::clock::Stopwatch;
 use kalamdb_commons::ids::{CommitTime, Incarnation, RowId};
 use kalamdb_commons::settings::HotSettings;
-use kalamdb_commons::system_columns::SystemColumns;
+use kalamdb_commons::system_columns::{Ceilings, SystemColumns};
 use kalamdb_commons::{Error, ErrorKind, Result};
 use kalamdb_store::ShardStore;
 use tokio::sync::{mpsc, oneshot};
@@ -96,6 +96,8 @@ enum Work {
     Remove(Removal, oneshot::Sender<Result<(), Refusal>>),
     /// Raises the ceilings if they are near.
     Reserve(oneshot::Sender<Result<(), Refusal>>),
+    /// Ends the task.
+    End(oneshot::Sender<Result<(), Refusal>>),
 }
 
 /// The way to the committer.
@@ -187,6 +189,16 @@ impl Committer {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    /// Waits for what is queued, and ends the task: nothing is committed afterwards. The next run goes on with the times and
+    /// ids that this one has not used.
+    pub(crate) async fn end(&self) -> Result<()> {
+        let (done, ended) = oneshot::channel();
+        if self.queue.send(Work::End(done)).await.is_err() {
+            return Ok(());
+        }
+        ended.await.unwrap_or(Ok(())).map_err(into_error)
+    }
+
     async fn submit<T>(&self, work: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Work) -> Result<T, Refusal> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::overloaded("the server is shutting down").into());
@@ -197,6 +209,11 @@ impl Committer {
         })?;
         outcome.await.unwrap_or_else(|_| Err(Error::internal("the committer has stopped").into()))
     }
+}
+
+fn ceilings_record(ceilings: Ceilings) -> (Bytes, Bytes) {
+    let value = serde_json::to_vec(&ceilings).unwrap_or_else(|_| unreachable!("two numbers"));
+    (kalamdb_store::keys::system(CEILINGS.0, CEILINGS.1), value.into())
 }
 
 fn into_error(refusal: Refusal) -> Error {
@@ -237,6 +254,10 @@ impl Task {
                 None => self.work.recv().await,
             };
             let Some(first) = first else { return };
+            if let Work::End(done) = first {
+                let _closing = done.send(self.give_back().await.map_err(Into::into));
+                return;
+            }
             if self.suspects.any
                 && let Err(error) = self.recover().await
             {
@@ -254,8 +275,8 @@ impl Task {
             self.stage(&mut group, first).await;
             while !alone && group.changes() < self.changes_max {
                 match self.work.try_recv() {
-                    Ok(removal @ Work::Remove(..)) => {
-                        carried = Some(removal);
+                    Ok(next @ (Work::Remove(..) | Work::End(_))) => {
+                        carried = Some(next);
                         alone = true;
                     }
                     Ok(work) => self.stage(&mut group, work).await,
@@ -270,10 +291,7 @@ impl Task {
     /// room; a node that was idle for long pays one extra commit.
     async fn ceilings(&mut self, group: &mut Group) -> Result<()> {
         let Some(ceilings) = self.system.reserve() else { return Ok(()) };
-        let record = (
-            kalamdb_store::keys::system(CEILINGS.0, CEILINGS.1),
-            Bytes::from(serde_json::to_vec(&ceilings).unwrap_or_else(|_| unreachable!("two numbers"))),
-        );
+        let record = ceilings_record(ceilings);
         if self.system.has_room() {
             group.put_ceilings(record, ceilings);
             return Ok(());
@@ -289,6 +307,19 @@ impl Task {
         Ok(())
     }
 
+    /// Stores that nothing above what was assigned is used by this run.
+    async fn give_back(&mut self) -> Result<()> {
+        // What became of the last group is not known: then it may have used more than what is there says.
+        if self.suspects.any {
+            return Ok(());
+        }
+        let mut batch = kalamdb_store::Batch::default();
+        let (key, value) = ceilings_record(self.system.give_back());
+        batch.put(key, value);
+        // IMPORTANT: after every group of this run, and none comes after it.
+        Ok(self.store.commit(self.store.token(), batch).await?)
+    }
+
     async fn stage(&self, group: &mut Group, work: Work) {
         match work {
             Work::Write(write, done) => group.stage_write(write, &self.system, done).await,
@@ -298,6 +329,7 @@ impl Task {
             Work::Records { riders, deletes, done } => group.stage_records(riders, deletes, done),
             Work::Remove(removal, done) => group.stage_removal(removal, done).await,
             Work::Reserve(done) => group.stage_records(Riders::default(), Vec::new(), done),
+            Work::End(_) => unreachable!("it is no part of a group"),
         }
     }
 
@@ -390,7 +422,11 @@ fn refuse(work: Work, error: impl Fn() -> Error) {
     // A dropped receiver means that nobody waits for the answer any more.
     match work {
         Work::Write(_, done) => drop(done.send(Err(error().into()))),
-        Work::Catalog(_, done) | Work::Records { done, .. } | Work::Remove(_, done) | Work::Reserve(done) => {
+        Work::Catalog(_, done)
+        | Work::Records { done, .. }
+        | Work::Remove(_, done)
+        | Work::Reserve(done)
+        | Work::End(done) => {
             drop(done.send(Err(error().into())));
         }
     }

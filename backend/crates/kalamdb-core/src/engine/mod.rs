@@ -229,6 +229,10 @@ impl Engine {
             // A task that panicked has said so; the others have ended.
             drop(task.await);
         }
+        if let Err(error) = self.committer.end().await {
+            // The next start takes the times and ids that were reserved for used.
+            tracing::warn!(%error, "what this run has reserved and not used could not be given back");
+        }
         self.store.sync().await?;
         Ok(self.store.close().await?)
     }

@@ -84,6 +84,20 @@ async fn a_row_is_seen_until_its_time_is_over_and_not_a_moment_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_right_after_a_restart_is_seen_no_longer_for_that() {
+    let mut db = stream().await;
+    for k in 1..4 {
+        as_al(&db, &format!("INSERT INTO s VALUES ({k}, 10)")).await;
+        db = db.restart().await;
+        as_al(&db, &format!("INSERT INTO s VALUES ({k}0, 10)")).await;
+    }
+    let now_ns = db.clock.now_ns();
+    assert!(written(&db, 30).await <= now_ns, "commit times are ahead of the clock");
+    next_at(&db, now_ns + 60 * SECOND_NS);
+    assert_eq!(seen(&db).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_meet_the_rows_that_are_seen_and_renew_their_time() {
     let db = stream().await;
     as_al(&db, "INSERT INTO s VALUES (1, 10), (2, 20), (3, 30)").await;
