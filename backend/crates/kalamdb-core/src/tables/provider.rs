@@ -261,7 +261,9 @@ impl PartitionTable {
             }))
         };
         let parts = split_conjunction(predicate).into_iter().filter(|part| keeps_order(part));
-        let said = parts.filter_map(|part| Arc::clone(part).transform_down(column).data().ok());
+        // IMPORTANT: from the leaves up: what a column has become names a column of the file, and is not to be translated
+        // again.
+        let said = parts.filter_map(|part| Arc::clone(part).transform_up(column).data().ok());
         conjunction_opt(said)
     }
 
