@@ -76,7 +76,8 @@ impl Feeder {
     }
 
     async fn begin(&self, options: Option<LiveOptions>) -> Result<(), LiveError> {
-        let (query, pin) = self.load(options).await?;
+        let turn = self.turn().await?;
+        let (query, pin) = Box::pin(self.load(options, turn)).await?;
         self.catch_up(&query, pin, false).await
     }
 
@@ -86,8 +87,11 @@ impl Feeder {
     }
 
     /// Everything up to the moment from which the log is read.
-    async fn load(&self, options: Option<LiveOptions>) -> Result<(Arc<LiveQuery>, LogPin), LiveError> {
-        let mut turn = self.turn().await?;
+    async fn load(
+        &self,
+        options: Option<LiveOptions>,
+        mut turn: Turn<'_>,
+    ) -> Result<(Arc<LiveQuery>, LogPin), LiveError> {
         let point = self.engine.committer().readers().enter();
         let parsed = plan::parse(&self.engine.settings().limits, &self.subscription.sql)?;
         let caller = self.caller(&parsed, &point).await?;
@@ -218,7 +222,7 @@ impl Feeder {
             let turn = self.turn().await?;
             let point = self.engine.committer().readers().enter();
             let through = point.through();
-            if self.read_page(query, &mut pin, &point, through, merge).await? {
+            if Box::pin(self.read_page(query, &mut pin, &point, through, merge)).await? {
                 continue;
             }
             drop(turn);
@@ -226,7 +230,7 @@ impl Feeder {
             // The channel stands where it stands until the pause is over.
             let point = self.engine.committer().readers().enter();
             let served = channel.through().unwrap_or(point.through());
-            while self.read_page(query, &mut pin, &point, served, merge).await? {}
+            while Box::pin(self.read_page(query, &mut pin, &point, served, merge)).await? {}
             // From here on nothing waits, so there is nothing to abort.
             self.subscription.feeds_itself_no_more();
             channel.join(query, &self.subscription, pin);
