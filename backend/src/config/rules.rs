@@ -105,6 +105,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("live.messages_per_second_max", Rule::Range(1, 1_000_000)),
     ("live.idle_timeout_seconds", Rule::Range(1, 86_400)),
     ("live.send_timeout_seconds", Rule::Range(1, 86_400)),
+    ("live.behind_seconds_max", Rule::Range(1, 31_536_000)),
     ("auth.token_secret", Rule::Text(token_secret)),
     ("auth.access_token_seconds", Rule::Range(1, YEAR_SECONDS)),
     ("auth.refresh_token_seconds", Rule::Range(1, 10 * YEAR_SECONDS)),

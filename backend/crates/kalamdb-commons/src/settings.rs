@@ -323,6 +323,9 @@ section! {
         messages_per_second_max: usize = 200,
         /// How long a connection lives without a message, ping or pong from its client, in seconds.
         idle_timeout_seconds: u64 = 30,
+        /// How long a client may be behind its subscription, in seconds, before that is ended: what it has not taken is kept
+        /// for it. It resumes from the last `_seq` that it has. Longer takes more space.
+        behind_seconds_max: u64 = 3_600,
         /// Whether the page `/live-demo` is served: two panes, signed in as two users, to see live queries at work.
         demo_page: bool = false,
         /// How long a client may take nothing while something waits for it, in seconds. Then the connection is closed.

@@ -234,6 +234,9 @@ impl Engine {
             tracing::warn!(%error, "what this run has reserved and not used could not be given back");
         }
         self.store.sync().await?;
+        // IMPORTANT: after that. Until it is said, clients that come back may have been told of what was lost.
+        self.live.lost().nothing_more_was_lost(self.store.as_ref()).await?;
+        self.store.sync().await?;
         Ok(self.store.close().await?)
     }
 

@@ -18,6 +18,7 @@ use kalamdb_commons::rate::{Bucket, Rate};
 use kalamdb_commons::schema::{Actor, Role};
 use kalamdb_commons::{Error, Result};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use super::Engine;
 
@@ -25,6 +26,8 @@ const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60_000;
 /// When to come back about what has no time of its own.
 const RETRY_SECONDS: u32 = 1;
+/// What live queries of one user may read at once.
+const LIVE_PLACES: usize = 4;
 
 /// The users that have done anything since the start.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ pub(crate) struct UserUsage {
     bytes_scanned: AtomicU64,
     storage_bytes: AtomicU64,
     rates: Mutex<Rates>,
+    live_places: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +132,7 @@ impl Usage {
                 bytes_scanned: AtomicU64::new(0),
                 storage_bytes: AtomicU64::new(0),
                 rates: Mutex::default(),
+                live_places: Semaphore::new(LIVE_PLACES),
             })
         };
         self.users.entry(user.clone()).or_insert_with(new).clone()
@@ -148,6 +153,11 @@ impl Usage {
 }
 
 impl UserUsage {
+    /// Places for what live queries of the user read, so that one user does not keep all the others waiting.
+    pub(crate) fn live_places(&self) -> &Semaphore {
+        &self.live_places
+    }
+
     /// A statement has ended, and has scanned so much.
     pub(crate) fn scanned(&self, rows: u64, bytes: u64) {
         self.rows_scanned.fetch_add(rows, Ordering::Relaxed);

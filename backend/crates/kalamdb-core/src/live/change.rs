@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::FieldRef;
 use bytes::Bytes;
 use kalamdb_commons::Result;
@@ -13,24 +14,62 @@ pub use kalamdb_store::keys::ChangeKind;
 
 use super::log::ChangePage;
 use super::plan::{LiveQuery, Shape, matches_at};
-use crate::query::Planner;
+use crate::query::{Planner, arrow_error};
 
 /// How many forms of a change can be kept: one per wire format.
 pub const FORMATS: usize = 2;
 
-/// The subscribers' form of all versions of a page.
+/// The subscribers' form of the versions of a page.
 #[derive(Debug)]
 pub(crate) struct ShapedPage {
     rows: RecordBatch,
+    /// Which of `rows` a version is; `None` if that is its own number.
+    places: Option<Vec<usize>>,
+    /// Of all versions.
     keys: RecordBatch,
     bytes: usize,
 }
 
 impl ShapedPage {
+    /// All versions. An error also if the projection fails on one that no filter lets through.
     pub(crate) fn new(planner: &Planner, shape: &Shape, versions: &RecordBatch) -> Result<Self> {
-        let (rows, keys) = (shape.rows(planner, versions)?, shape.keys(planner, versions)?);
+        let rows = shape.rows(planner, versions)?;
+        Self::with(planner, shape, versions, rows, None)
+    }
+
+    /// Those that a client may see: as in a SELECT, the projection sees no others.
+    pub(crate) fn only(
+        planner: &Planner,
+        shape: &Shape,
+        versions: &RecordBatch,
+        is_shown: impl Fn(usize) -> bool,
+    ) -> Result<Self> {
+        let shown: BooleanArray = (0..versions.num_rows()).map(|row| Some(is_shown(row))).collect();
+        let places = shown.values().iter().scan(0, |next, is_shown| {
+            let place = *next;
+            *next += usize::from(is_shown);
+            Some(place)
+        });
+        let places = places.collect();
+        let rows = shape.rows(planner, &filter_record_batch(versions, &shown).map_err(arrow_error)?)?;
+        Self::with(planner, shape, versions, rows, Some(places))
+    }
+
+    fn with(
+        planner: &Planner,
+        shape: &Shape,
+        versions: &RecordBatch,
+        rows: RecordBatch,
+        places: Option<Vec<usize>>,
+    ) -> Result<Self> {
+        let keys = shape.keys(planner, versions)?;
         let bytes = rows.get_array_memory_size() + keys.get_array_memory_size();
-        Ok(Self { rows, keys, bytes })
+        Ok(Self { rows, places, keys, bytes })
+    }
+
+    /// Which of its rows a version is that is shown.
+    fn place(&self, version: usize) -> usize {
+        self.places.as_ref().map_or(version, |places| places[version])
     }
 }
 
@@ -90,7 +129,7 @@ impl LiveChange {
     /// The row as it became, in the selected columns; `None` for a deletion.
     pub fn row(&self) -> Option<(&RecordBatch, usize)> {
         let new = self.new.filter(|_| self.kind != ChangeKind::Delete)?;
-        Some((&self.page.rows, new))
+        Some((&self.page.rows, self.page.place(new)))
     }
 
     /// The keys of the row that was, the exact version, and the columns that changed; `None` for an insert.
@@ -102,6 +141,7 @@ impl LiveChange {
         let changed: Vec<LiveCell> = match (self.kind, self.old, self.new) {
             (ChangeKind::Update, Some(old), Some(new)) => {
                 let rows = &self.page.rows;
+                let (old, new) = (self.page.place(old), self.page.place(new));
                 let differs = |at: &usize| *at != seq_of(rows) && differ(rows.column(*at), old, new);
                 let changed = (0..rows.num_columns()).filter(differs);
                 changed.map(|at| cell(rows, at, old)).collect()
@@ -114,7 +154,7 @@ impl LiveChange {
             }
         }
         cells.push(match (self.kind, self.old) {
-            (ChangeKind::Update, Some(old)) => cell(&self.page.rows, seq_of(&self.page.rows), old),
+            (ChangeKind::Update, Some(old)) => cell(&self.page.rows, seq_of(&self.page.rows), self.page.place(old)),
             _ => LiveCell {
                 field: Arc::new(SystemColumns::seq_field()),
                 values: Arc::new(Int64Array::from(vec![self.at.0])),
@@ -152,7 +192,8 @@ fn differ(values: &ArrayRef, old: usize, new: usize) -> bool {
 /// What a page means to filters, made once for all that ask the same.
 #[derive(Debug, Default)]
 pub(crate) struct PageCache {
-    shaped: HashMap<usize, Arc<ShapedPage>>,
+    /// `None` for a projection that fails on some version: what of it is shown is made for each filter.
+    shaped: HashMap<usize, Option<Arc<ShapedPage>>>,
     changes: HashMap<(usize, usize, u8), Arc<LiveChange>>,
 }
 
@@ -166,6 +207,7 @@ pub(crate) fn changes_for(
     let matches = query.matches(planner, &page.versions)?;
     let matches = matches.as_ref();
     let mut found = Vec::new();
+    let mut own: Option<Arc<ShapedPage>> = None;
     for (at, change) in page.changes.iter().enumerate() {
         let was = change.old.is_some_and(|old| matches_at(matches, old));
         let is = change.new.is_some_and(|new| matches_at(matches, new));
@@ -180,17 +222,21 @@ pub(crate) fn changes_for(
             found.push(known.clone());
             continue;
         }
-        let shaped = match cache.shaped.get(&shape) {
-            Some(shaped) => shaped.clone(),
+        let whole = || ShapedPage::new(planner, &query.shape, &page.versions).ok().map(Arc::new);
+        let shared = cache.shaped.entry(shape).or_insert_with(whole).clone();
+        let is_shared = shared.is_some();
+        let shaped = match shared.or_else(|| own.clone()) {
+            Some(shaped) => shaped,
             None => {
-                let shaped = Arc::new(ShapedPage::new(planner, &query.shape, &page.versions)?);
-                cache.shaped.insert(shape, shaped.clone());
-                shaped
+                let is_shown = |version: usize| matches_at(matches, version);
+                own.insert(Arc::new(ShapedPage::only(planner, &query.shape, &page.versions, is_shown)?)).clone()
             }
         };
         let named = change.old.or(change.new).unwrap_or_default();
         let made = LiveChange::new(kind, change.at, shaped, Versions { new: change.new, old: change.old, named });
-        cache.changes.insert((shape, at, number), made.clone());
+        if is_shared {
+            cache.changes.insert((shape, at, number), made.clone());
+        }
         found.push(made);
     }
     Ok(found)

@@ -12,7 +12,7 @@
 //! Whoever reads the log by itself joins between two pages ([`Channel::pause`]), where what it has read and what the
 //! channel has served are the same: nothing is missed and nothing is sent twice.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
 use kalamdb_commons::ids::CommitTime;
@@ -26,7 +26,7 @@ use super::log::{self, ChangePage, LogRange};
 use super::outbox::Changes;
 use super::plan::LiveQuery;
 use super::subscription::{Status, Subscription};
-use super::{LiveError, feeder};
+use super::{LiveError, feeder, guard};
 use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::partition::log_pins::LogPin;
@@ -41,7 +41,8 @@ type QueryId = usize;
 #[derive(Debug)]
 struct Group {
     query: Arc<LiveQuery>,
-    members: Vec<Member>,
+    /// By their subscriptions' numbers.
+    members: BTreeMap<u64, Member>,
 }
 
 #[derive(Debug, Clone)]
@@ -62,7 +63,13 @@ struct State {
     unrouted: BTreeSet<QueryId>,
     /// The version of the catalog by which the subscribers' rights were looked at.
     checked_at: u64,
-    reading: bool,
+}
+
+/// Whether the reader runs. It has a lock of its own, so that a committer that publishes never waits for a delivery.
+#[derive(Debug, Default)]
+struct Reader {
+    runs: bool,
+    /// Something was published since it looked.
     again: bool,
 }
 
@@ -73,6 +80,7 @@ pub(crate) struct Channel {
     hub: Weak<Hub>,
     partition: Arc<Partition>,
     state: Mutex<State>,
+    reader: Mutex<Reader>,
     delivery: tokio::sync::Mutex<()>,
 }
 
@@ -83,6 +91,7 @@ impl Channel {
             hub,
             partition,
             state: Mutex::default(),
+            reader: Mutex::default(),
             delivery: tokio::sync::Mutex::default(),
         })
     }
@@ -116,9 +125,9 @@ impl Channel {
                 }
                 None => drop(state.unrouted.insert(id)),
             }
-            Group { query: query.clone(), members: Vec::new() }
+            Group { query: query.clone(), members: BTreeMap::new() }
         });
-        group.members.push(Member { subscription: subscription.clone(), from });
+        group.members.insert(subscription.number, Member { subscription: subscription.clone(), from });
         subscription.set_status(Status::Live);
         subscription.set_channel(self.me.upgrade());
     }
@@ -133,9 +142,7 @@ impl Channel {
     fn remove(&self, state: &mut State, query: &Arc<LiveQuery>, subscription: &Arc<Subscription>) {
         let id = Arc::as_ptr(query) as QueryId;
         let Some(group) = state.groups.get_mut(&id) else { return };
-        if let Some(at) = group.members.iter().position(|member| Arc::ptr_eq(&member.subscription, subscription)) {
-            group.members.swap_remove(at);
-        }
+        group.members.remove(&subscription.number);
         if !group.members.is_empty() {
             return;
         }
@@ -174,7 +181,8 @@ impl Channel {
         loop {
             let outcome = {
                 let _reading = self.delivery.lock().await;
-                self.serve_page().await
+                // IMPORTANT: a panic must not leave a reader that is taken for running.
+                guard::caught(self.serve_page()).await
             };
             let more = match outcome {
                 Ok(more) => more,
@@ -184,9 +192,9 @@ impl Channel {
                     false
                 }
             };
-            let mut state = self.state.lock();
-            if !more && !std::mem::take(&mut state.again) {
-                state.reading = false;
+            let mut reader = self.reader.lock();
+            if !more && !std::mem::take(&mut reader.again) {
+                reader.runs = false;
                 return;
             }
         }
@@ -221,7 +229,7 @@ impl Channel {
             if count % QUERIES_PER_TURN == QUERIES_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
-            match changes_for(engine.planner(), &query, page, &mut cache) {
+            match guard::caught_now(|| changes_for(engine.planner(), &query, page, &mut cache)) {
                 Ok(changes) if changes.is_empty() => {}
                 Ok(changes) => told.push((Arc::as_ptr(&query) as QueryId, Ok(changes.into()))),
                 Err(error) => told.push((Arc::as_ptr(&query) as QueryId, Err(error))),
@@ -233,7 +241,7 @@ impl Channel {
             let mut state = self.state.lock();
             for (id, changes) in &told {
                 let Some(group) = state.groups.get(id) else { continue };
-                for member in &group.members {
+                for member in group.members.values() {
                     match changes {
                         Ok(changes) if !hand_over(member, changes) => {
                             slow.push((group.query.clone(), member.subscription.clone(), member.from.max(after)));
@@ -312,7 +320,12 @@ impl Channel {
 
     fn members(&self) -> Vec<Arc<Subscription>> {
         let state = self.state.lock();
-        state.groups.values().flat_map(|group| &group.members).map(|member| member.subscription.clone()).collect()
+        state
+            .groups
+            .values()
+            .flat_map(|group| group.members.values())
+            .map(|member| member.subscription.clone())
+            .collect()
     }
 }
 
@@ -336,12 +349,12 @@ fn error_again(error: &Error) -> Error {
 impl Watcher for Channel {
     fn published(&self) {
         let (Some(me), Some(hub)) = (self.me.upgrade(), self.hub.upgrade()) else { return };
-        let mut state = self.state.lock();
-        if state.reading {
-            state.again = true;
+        let mut reader = self.reader.lock();
+        if reader.runs {
+            reader.again = true;
             return;
         }
-        state.reading = true;
+        reader.runs = true;
         hub.spawn(me.serve());
     }
 }

@@ -7,19 +7,20 @@ use std::time::Duration;
 use kalamdb_commons::Error;
 use kalamdb_commons::ids::{CommitTime, NamespaceId};
 use kalamdb_sql::{Parsed, Subject};
-use tokio::sync::{SemaphorePermit, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::change::{PageCache, changes_for};
 use super::hub::Hub;
 use super::log::{self, LogRange};
 use super::plan::{self, LiveQuery};
-use super::snapshot::{self, Resumed};
+use super::snapshot;
 use super::subscription::{Status, Subscription};
-use super::{BatchControl, LiveError, LiveEvent, LiveOptions};
+use super::{BatchControl, LiveError, LiveEvent, LiveOptions, guard};
 use crate::audit::{Entry, Origin, describe};
 use crate::commit::readers::ReadPoint;
 use crate::engine::Engine;
 use crate::engine::accounts::DEFAULT_NAMESPACE;
+use crate::engine::usage::UserUsage;
 use crate::partition::log_pins::LogPin;
 use crate::partition::{Partition, Watcher};
 use crate::query::StatementScope;
@@ -34,12 +35,12 @@ pub(crate) struct Feeder {
     pub(crate) hub: Arc<Hub>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) subscription: Arc<Subscription>,
+    usage: Arc<UserUsage>,
 }
 
-/// The right to read something for a client.
+/// The right to read something for a client: of its connection, of its user, and of all.
 pub(crate) struct Turn<'a> {
-    _place: SemaphorePermit<'a>,
-    _load: SemaphorePermit<'a>,
+    _places: [SemaphorePermit<'a>; 3],
 }
 
 /// Starts a subscription. `options` is what the client said: nothing means changes only.
@@ -47,7 +48,7 @@ pub(crate) fn begin(hub: &Arc<Hub>, subscription: Arc<Subscription>, options: Op
     let Some(feeder) = Feeder::new(hub, &subscription) else { return };
     subscription.feed(|| {
         hub.spawn(async move {
-            let outcome = feeder.begin(options).await;
+            let outcome = guard::caught(feeder.begin(options)).await;
             feeder.conclude(outcome);
         })
     });
@@ -58,7 +59,7 @@ pub(crate) fn begin_catching_up(hub: &Arc<Hub>, subscription: Arc<Subscription>,
     let Some(feeder) = Feeder::new(hub, &subscription) else { return };
     subscription.feed(|| {
         hub.spawn(async move {
-            let outcome = feeder.go_on(pin).await;
+            let outcome = guard::caught(feeder.go_on(pin)).await;
             feeder.conclude(outcome);
         })
     });
@@ -66,7 +67,9 @@ pub(crate) fn begin_catching_up(hub: &Arc<Hub>, subscription: Arc<Subscription>,
 
 impl Feeder {
     fn new(hub: &Arc<Hub>, subscription: &Arc<Subscription>) -> Option<Self> {
-        Some(Self { hub: hub.clone(), engine: hub.engine()?, subscription: subscription.clone() })
+        let engine = hub.engine()?;
+        let usage = engine.usage().of(&subscription.owner.actor.user);
+        Some(Self { hub: hub.clone(), engine, subscription: subscription.clone(), usage })
     }
 
     fn conclude(&self, outcome: Result<(), LiveError>) {
@@ -77,21 +80,22 @@ impl Feeder {
 
     async fn begin(&self, options: Option<LiveOptions>) -> Result<(), LiveError> {
         let turn = self.turn().await?;
-        let (query, pin) = Box::pin(self.load(options, turn)).await?;
-        self.catch_up(&query, pin, false).await
+        // On the heap: many wait here, and what they would read with is large.
+        let (query, pin, turn) = Box::pin(self.load(options, turn)).await?;
+        Box::pin(self.catch_up(&query, pin, turn, false)).await
     }
 
     async fn go_on(&self, pin: LogPin) -> Result<(), LiveError> {
         let query = self.subscription.query().cloned().ok_or_else(|| Error::internal("behind, and never begun"))?;
-        self.catch_up(&query, pin, true).await
+        self.catch_up(&query, pin, None, true).await
     }
 
-    /// Everything up to the moment from which the log is read.
-    async fn load(
-        &self,
+    /// Everything up to the moment from which the log is read. Returns the turn too if it has not been given up.
+    async fn load<'t>(
+        &'t self,
         options: Option<LiveOptions>,
-        mut turn: Turn<'_>,
-    ) -> Result<(Arc<LiveQuery>, LogPin), LiveError> {
+        turn: Turn<'t>,
+    ) -> Result<(Arc<LiveQuery>, LogPin, Option<Turn<'t>>), LiveError> {
         let point = self.engine.committer().readers().enter();
         let parsed = plan::parse(&self.engine.settings().limits, &self.subscription.sql)?;
         let caller = self.caller(&parsed, &point).await?;
@@ -107,7 +111,7 @@ impl Feeder {
         let Some(options) = options else {
             let pin = pinned(&partition, point.through())?;
             self.acknowledge(&query, 0, false, Some(pin.cursor()));
-            return Ok((query, pin));
+            return Ok((query, pin, Some(turn)));
         };
         let pin = match options.from {
             Some(from) => {
@@ -118,18 +122,19 @@ impl Feeder {
                     source: &source,
                     partition: &partition,
                 };
-                turn = match resume.from(CommitTime(from), turn).await? {
-                    Resumed::From(pin) => return Ok((query, pin)),
-                    Resumed::Not(turn) => turn,
-                };
+                if let Some(pin) = resume.from(CommitTime(from), turn).await? {
+                    return Ok((query, pin, None));
+                }
                 self.hub.counters().resynced();
                 pinned(&partition, point.through())?
             }
-            None => pinned(&partition, point.through())?,
+            None => {
+                drop(turn);
+                pinned(&partition, point.through())?
+            }
         };
-        let resync = options.from.is_some();
-        snapshot::send(self, scope, (&query, &source), &options, resync, turn).await?;
-        Ok((query, pin))
+        snapshot::send(self, scope, (&query, &source), &options).await?;
+        Ok((query, pin, None))
     }
 
     /// Who the statement runs as. Somebody else is said in the audit log first.
@@ -199,27 +204,58 @@ impl Feeder {
         self.subscription.owner.outbox.put(&self.subscription, event);
     }
 
-    /// Waits for the right to read something for the client: until it has taken most of what waits for it, and until the
-    /// server has time. To be given up before the client is waited for again.
+    /// Waits for the right to read something short for the client: until it has taken most of what waits for it, and
+    /// until the server has time. To be given up before the client is waited for again.
     pub(crate) async fn turn(&self) -> Result<Turn<'_>, LiveError> {
+        self.turn_among(self.hub.reads()).await
+    }
+
+    /// The same to read what may be a whole partition.
+    pub(crate) async fn long_turn(&self) -> Result<Turn<'_>, LiveError> {
+        self.turn_among(self.hub.loads()).await
+    }
+
+    async fn turn_among<'a>(&'a self, all: &'a Semaphore) -> Result<Turn<'a>, LiveError> {
         let ended = |_| Error::internal("the live queries have ended");
         let outbox = &self.subscription.owner.outbox;
-        let place = outbox.places().acquire().await.map_err(ended)?;
+        let of_connection = outbox.places().acquire().await.map_err(ended)?;
         outbox.room().await;
-        let load = self.hub.loads().acquire().await.map_err(ended)?;
-        Ok(Turn { _place: place, _load: load })
+        let of_user = self.usage.live_places().acquire().await.map_err(ended)?;
+        let of_all = all.acquire().await.map_err(ended)?;
+        Ok(Turn { _places: [of_connection, of_user, of_all] })
+    }
+
+    /// A turn to read the next page of the log, unless the client has been behind for too long: the log is pinned for it.
+    async fn turn_in_time(&self, pin: &LogPin, since_ns: i64) -> Result<Turn<'_>, LiveError> {
+        let seconds = self.hub.settings().behind_seconds_max;
+        let too_slow = || LiveError::too_slow(seconds);
+        let turn = tokio::time::timeout(Duration::from_secs(seconds), self.turn()).await.map_err(|_| too_slow())??;
+        let now_ns = self.engine.clock().now_ns();
+        let allowed_ns = i64::try_from(Duration::from_secs(seconds).as_nanos()).unwrap_or(i64::MAX);
+        let is_long = |from_ns: i64| now_ns.saturating_sub(from_ns) > allowed_ns;
+        if is_long(since_ns) && is_long(pin.cursor().0) { Err(too_slow()) } else { Ok(turn) }
     }
 
     /// Reads the log until nothing is left, then joins the channel.
-    async fn catch_up(&self, query: &Arc<LiveQuery>, mut pin: LogPin, merge: bool) -> Result<(), LiveError> {
+    async fn catch_up<'t>(
+        &'t self,
+        query: &Arc<LiveQuery>,
+        mut pin: LogPin,
+        mut turn: Option<Turn<'t>>,
+        merge: bool,
+    ) -> Result<(), LiveError> {
         let partition = pin.partition().clone();
         if !Arc::ptr_eq(&partition, &self.engine.partitions().get(&query.table, &partition.id().scope)) {
             // It has been purged since, and whoever commits to it now does not know this one.
             return Err(LiveError::unauthorized());
         }
         let channel = self.hub.channel(&partition);
+        let since_ns = self.engine.clock().now_ns();
         loop {
-            let turn = self.turn().await?;
+            let turn = match turn.take() {
+                Some(turn) => turn,
+                None => self.turn_in_time(&pin, since_ns).await?,
+            };
             let point = self.engine.committer().readers().enter();
             let through = point.through();
             if Box::pin(self.read_page(query, &mut pin, &point, through, merge)).await? {
@@ -284,3 +320,6 @@ pub(crate) fn pinned(partition: &Arc<Partition>, at: CommitTime) -> Result<LogPi
     let pin = partition.pin_log(at);
     pin.ok_or_else(|| Error::internal("the change log was trimmed above a moment that is being read").into())
 }
+
+#[cfg(test)]
+mod tests;

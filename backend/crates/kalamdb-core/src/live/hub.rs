@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use dashmap::DashMap;
-use kalamdb_commons::ids::{CommitTime, Incarnation, PartitionId, SchemaVersion};
+use kalamdb_commons::ids::{Incarnation, PartitionId, SchemaVersion};
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::Parsed;
 use parking_lot::Mutex;
@@ -22,8 +22,12 @@ use crate::engine::{Engine, WeakEngine};
 use crate::partition::Partition;
 use crate::query::StatementScope;
 
-/// Snapshots and catch-ups that are worked on at once. The others wait their turn.
+/// Snapshots, and resumptions that the log does not reach, that are read at once. The others wait their turn.
 const LOADS_MAX: usize = 8;
+/// Short works that are done at once: a query is compiled, or a page of the log is read.
+const READS_MAX: usize = 8;
+/// Sorted snapshots that are held at once while their clients may ask for more.
+const HELD_MAX: usize = 32;
 /// From how many known queries on those that nobody has any more are forgotten.
 const QUERIES_KEPT: usize = 1_024;
 
@@ -72,6 +76,8 @@ pub(crate) struct Hub {
     connections: AtomicUsize,
     lost: LostTails,
     loads: Semaphore,
+    reads: Semaphore,
+    held: Semaphore,
     counters: Counters,
 }
 
@@ -92,6 +98,8 @@ impl Hub {
             connections: AtomicUsize::new(0),
             lost,
             loads: Semaphore::new(LOADS_MAX),
+            reads: Semaphore::new(READS_MAX),
+            held: Semaphore::new(HELD_MAX),
             counters: Counters::default(),
         })
     }
@@ -113,13 +121,24 @@ impl Hub {
         &self.counters
     }
 
+    /// Places for what may read a whole partition.
     pub(crate) fn loads(&self) -> &Semaphore {
         &self.loads
     }
 
-    /// Whether a cursor points at commits that were lost.
-    pub(crate) fn lost(&self, cursor: CommitTime) -> bool {
-        self.lost.holds(cursor)
+    /// Places for what is short.
+    pub(crate) fn reads(&self) -> &Semaphore {
+        &self.reads
+    }
+
+    /// Places for results that wait, sorted, for their clients.
+    pub(crate) fn held(&self) -> &Semaphore {
+        &self.held
+    }
+
+    /// The commit times that were lost.
+    pub(crate) fn lost(&self) -> &LostTails {
+        &self.lost
     }
 
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {

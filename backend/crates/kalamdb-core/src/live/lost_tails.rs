@@ -32,6 +32,19 @@ impl LostTails {
         self.0.iter().any(|(survived, ceiling)| *survived < cursor && cursor < *ceiling)
     }
 
+    /// The run has ended in order, and everything that it told is durable.
+    pub(crate) async fn nothing_more_was_lost(&self, store: &dyn ShardStore) -> Result<()> {
+        self.record(false, store).await
+    }
+
+    async fn record(&self, may_lose: bool, store: &dyn ShardStore) -> Result<()> {
+        let record = Record { tails: self.0.clone(), may_lose };
+        let mut batch = Batch::default();
+        let value = serde_json::to_vec(&record).unwrap_or_else(|_| unreachable!("numbers"));
+        batch.put(keys::system(RECORD.0, RECORD.1), value);
+        Ok(store.commit(store.token(), batch).await?)
+    }
+
     /// Adds the gap below the ceiling that a run begins above. What lies below the one before is of earlier runs.
     fn add(&mut self, survived: CommitTime, ceiling: CommitTime) {
         let survived = self.0.last().map_or(survived, |(_, before)| survived.max(*before));
@@ -60,10 +73,7 @@ impl LostTails {
         if record.may_lose {
             tails.add(survived(snapshot, partitions).await?, ceiling);
         }
-        let record = Record { tails: tails.0.clone(), may_lose: durability == Durability::Buffered };
-        let mut batch = Batch::default();
-        batch.put(key, serde_json::to_vec(&record).unwrap_or_else(|_| unreachable!("numbers")));
-        store.commit(store.token(), batch).await?;
+        tails.record(durability == Durability::Buffered, store).await?;
         Ok(tails)
     }
 }

@@ -22,6 +22,7 @@
 //! | [`plan`] | from SQL to a projection and a predicate over one row |
 //! | [`channel`], [`feeder`] | the two readers of the log |
 //! | [`log`], [`change`] | the log; what a change is in the eyes of a filter |
+//! | [`guard`] | what panics ends, and nobody else |
 //! | [`snapshot`] | the first load, and what a cursor older than the log missed |
 //! | [`outbox`], [`subscription`] | what waits to be sent; how a subscription stands |
 //! | [`statements`] | SUBSCRIBE TO, KILL LIVE QUERY, the rows of `system.live` |
@@ -33,6 +34,7 @@
 pub mod change;
 pub(crate) mod channel;
 pub(crate) mod feeder;
+mod guard;
 pub(crate) mod hub;
 pub(crate) mod log;
 pub(crate) mod lost_tails;
@@ -142,6 +144,15 @@ impl LiveError {
     pub(crate) fn unauthorized() -> Self {
         let message = "the right to read the table has been taken back";
         Self::new(LiveCode::Unauthorized, Error::permission_denied(message))
+    }
+
+    /// The log is not kept for good for a client that does not get nearer to its end.
+    pub(crate) fn too_slow(seconds: u64) -> Self {
+        let message = format!(
+            "the client was behind for more than {seconds} s (live.behind_seconds_max); \
+             resume from the last _seq that it has"
+        );
+        Self::new(LiveCode::SubscriptionFailed, Error::timeout(message))
     }
 
     pub(crate) fn conversion(error: &Error) -> Self {

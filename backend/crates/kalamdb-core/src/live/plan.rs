@@ -300,6 +300,9 @@ fn not_of_the_row(planner: &Planner, function: &Function) -> Option<String> {
 /// Compiles a projection.
 pub(crate) fn shape(planner: &Planner, wanted: &Wanted) -> Result<Shape, LiveError> {
     let mut items = wanted.select.projection.clone();
+    if items.iter().any(is_renamed_to_version) {
+        return Err(unsupported(format_args!("another column is named {SEQ}, which is the cursor")));
+    }
     if !items.iter().any(is_version) {
         items.push(SelectItem::UnnamedExpr(Expr::Identifier(Ident::with_quote('"', SEQ))));
     }
@@ -324,9 +327,13 @@ pub(crate) fn shape(planner: &Planner, wanted: &Wanted) -> Result<Shape, LiveErr
 fn is_version(item: &SelectItem) -> bool {
     match item {
         SelectItem::UnnamedExpr(expr) => output_name(expr) == SEQ,
-        SelectItem::ExprWithAlias { alias, .. } => fold(alias) == SEQ,
+        SelectItem::ExprWithAlias { alias, expr } => fold(alias) == SEQ && output_name(expr) == SEQ,
         _ => false,
     }
+}
+
+fn is_renamed_to_version(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::ExprWithAlias { alias, expr } if fold(alias) == SEQ && output_name(expr) != SEQ)
 }
 
 fn not_understood(error: Error) -> LiveError {

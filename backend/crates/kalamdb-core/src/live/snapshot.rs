@@ -37,15 +37,18 @@ pub(crate) async fn send(
     scope: StatementScope,
     (query, source): (&LiveQuery, &Source),
     options: &LiveOptions,
-    resync: bool,
-    mut turn: Turn<'_>,
 ) -> Result<(), LiveError> {
     let settings = feeder.hub.settings();
     let size = options.batch_rows.unwrap_or(settings.batch_rows).clamp(1, settings.batch_rows_max);
-    let mut batches = Batches::open(&scope, &rows_query(source, options.last_rows, None)?, size).await?;
+    let resync = options.from.is_some();
+    // Who has to begin anew needs every row.
+    let last_rows = options.last_rows.filter(|_| !resync);
     // The client hears that it is subscribed, and of how many rows, unless finding them takes too long.
     let finding = feeder.acknowledge_after(ACKNOWLEDGED_AFTER, query);
-    let (mut batch, total) = counted(&scope, source, options.last_rows, &mut batches).await?;
+    let mut turn = in_time(&scope, feeder.long_turn()).await??;
+    let mut batches =
+        read_in_time(&scope, Batches::open(&scope, &rows_query(source, last_rows, None)?, size)).await??;
+    let (mut batch, total) = read_in_time(&scope, counted(&scope, source, last_rows, &mut batches)).await??;
     drop(finding);
     feeder.acknowledge(query, total, true, None);
     if resync {
@@ -69,19 +72,22 @@ pub(crate) async fn send(
             return Ok(());
         }
         drop(turn);
-        let is_slow = tokio::time::timeout(HELD_FOR, feeder.subscription.wished()).await.is_err();
+        let held = feeder.hub.held().try_acquire();
+        let is_slow = held.is_err() || tokio::time::timeout(HELD_FOR, feeder.subscription.wished()).await.is_err();
         if is_slow {
             batches.let_go();
             feeder.subscription.set_status(Status::Waiting);
             in_time(&scope, feeder.subscription.wished()).await?;
             feeder.subscription.set_status(Status::Loading);
         }
-        turn = in_time(&scope, feeder.turn()).await??;
+        turn = in_time(&scope, feeder.long_turn()).await??;
+        drop(held);
         if is_slow {
-            let left = options.last_rows.map(|last| last.saturating_sub(sent));
-            batches = Batches::open(&scope, &rows_query(source, left, last_seq)?, size).await.map_err(no_batch)?;
+            let left = last_rows.map(|last| last.saturating_sub(sent));
+            let again = rows_query(source, left, last_seq)?;
+            batches = read_in_time(&scope, Batches::open(&scope, &again, size)).await?.map_err(no_batch)?;
         }
-        batch = batches.next().await.map_err(no_batch)?;
+        batch = read_in_time(&scope, batches.next()).await?.map_err(no_batch)?;
         number += 1;
     }
 }
@@ -106,13 +112,28 @@ async fn counted(
     Ok((batch, total))
 }
 
-/// Waits for the client, as long as the moment may be held.
-async fn in_time<T>(scope: &StatementScope, client: impl Future<Output = T>) -> Result<T, LiveError> {
+/// Waits as long as the moment may be held: what it reads from is kept meanwhile.
+async fn in_time<T>(scope: &StatementScope, work: impl Future<Output = T>) -> Result<T, LiveError> {
     let seconds = scope.engine.settings().limits.snapshot_age_max_seconds;
-    let left = Duration::from_secs(seconds).saturating_sub(scope.point.age());
-    tokio::time::timeout(left, client).await.map_err(|_| {
+    let too_late = || {
         let message = format!("loading took longer than {seconds} s (limits.snapshot_age_max_seconds)");
         LiveError::new(LiveCode::BatchFetchFailed, Error::timeout(message))
+    };
+    let left = Duration::from_secs(seconds).saturating_sub(scope.point.age());
+    // IMPORTANT: a wait of no time at all still takes what is ready.
+    if left.is_zero() {
+        return Err(too_late());
+    }
+    tokio::time::timeout(left, work).await.map_err(|_| too_late())
+}
+
+/// Reads no longer than a statement may.
+async fn read_in_time<T>(scope: &StatementScope, reading: impl Future<Output = T>) -> Result<T, LiveError> {
+    let seconds = scope.engine.settings().limits.statement_timeout_seconds;
+    let read = tokio::time::timeout(Duration::from_secs(seconds), in_time(scope, reading)).await;
+    read.unwrap_or_else(|_| {
+        let message = format!("a batch took longer than {seconds} s (limits.statement_timeout_seconds)");
+        Err(LiveError::new(LiveCode::BatchFetchFailed, Error::timeout(message)))
     })
 }
 
@@ -208,48 +229,44 @@ impl Batches {
     }
 }
 
-/// Whether a client can go on from its cursor.
-pub(crate) enum Resumed<'t> {
-    /// It has got, or will get from here, everything that it missed.
-    From(LogPin),
-    /// That cannot be told: a full snapshot must follow.
-    Not(Turn<'t>),
-}
-
 /// A client that comes back with a cursor.
-pub(crate) struct Resume<'t, 'a> {
-    pub(crate) feeder: &'t Feeder,
+pub(crate) struct Resume<'a> {
+    pub(crate) feeder: &'a Feeder,
     pub(crate) scope: &'a StatementScope,
     pub(crate) query: &'a Arc<LiveQuery>,
     pub(crate) source: &'a Source,
     pub(crate) partition: &'a Arc<Partition>,
 }
 
-impl<'t> Resume<'t, '_> {
+impl Resume<'_> {
     /// Sends what came after the cursor as far as the log does not have it, and returns the place in the log from which
-    /// to go on.
-    pub(crate) async fn from(&self, cursor: CommitTime, turn: Turn<'t>) -> Result<Resumed<'t>, LiveError> {
+    /// to go on; `None` if that cannot be told, and a full snapshot must follow.
+    pub(crate) async fn from(&self, cursor: CommitTime, turn: Turn<'_>) -> Result<Option<LogPin>, LiveError> {
         let through = self.scope.point.through();
-        if cursor > through || cursor < self.began() || self.feeder.hub.lost(cursor) {
-            return Ok(Resumed::Not(turn));
+        if cursor > through || cursor < self.began() || self.feeder.hub.lost().holds(cursor) {
+            return Ok(None);
         }
         if let Some(pin) = self.partition.pin_log(cursor) {
             self.begin(cursor);
-            return Ok(Resumed::From(pin));
+            return Ok(Some(pin));
         }
         if !plan::keeps_history(&self.query.table) {
-            return Ok(Resumed::Not(turn));
+            return Ok(None);
         }
-        let (view, _) = self.partition.view_for(&self.scope.point, self.scope.engine.cold()).await?;
+        drop(turn);
+        let _finding = self.feeder.acknowledge_after(ACKNOWLEDGED_AFTER, self.query);
+        let turn = in_time(self.scope, self.feeder.long_turn()).await??;
+        let finding = self.partition.view_for(&self.scope.point, self.scope.engine.cold());
+        let (view, _) = read_in_time(self.scope, finding).await??;
         let complete_from = view.loaded().map_or(CommitTime::ZERO, |loaded| loaded.manifest.deletions_complete_from);
         // Deletions at and after that time are all there; those of interest come after the cursor.
         if complete_from.0 > cursor.0.saturating_add(1) {
-            return Ok(Resumed::Not(turn));
+            return Ok(None);
         }
         let pin = pinned(self.partition, through)?;
         self.begin(cursor);
         self.send_newest_versions(cursor, turn).await?;
-        Ok(Resumed::From(pin))
+        Ok(Some(pin))
     }
 
     /// Since when the partition is what it is: this life of the table, and of the account, for a purge removes rows
@@ -272,7 +289,7 @@ impl<'t> Resume<'t, '_> {
     }
 
     /// Every row of either tier whose newest version is above the cursor, in commit order.
-    async fn send_newest_versions(&self, cursor: CommitTime, mut turn: Turn<'t>) -> Result<(), LiveError> {
+    async fn send_newest_versions<'t>(&'t self, cursor: CommitTime, mut turn: Turn<'t>) -> Result<(), LiveError> {
         let exposure = Exposure { seq: true, born: true, deleted_rows: true };
         let from = plan::relation_named(&self.source.from, |name| marked(name, exposure));
         let template = format!("SELECT * FROM t WHERE {SEQ} > {cursor} ORDER BY {SEQ}");
@@ -280,12 +297,12 @@ impl<'t> Resume<'t, '_> {
         let plan = self.scope.engine.planner().plan_marked(self.scope, query).await?;
         let size = self.feeder.hub.settings().batch_rows;
         let mut batches = Batches::run(self.scope, &plan, size).await?;
-        while let Some(batch) = batches.next().await? {
+        while let Some(batch) = read_in_time(self.scope, batches.next()).await?? {
             let changes = self.newest_versions(&batch, cursor).map_err(|error| LiveError::conversion(&error))?;
             if !changes.is_empty() {
                 self.feeder.put(LiveEvent::Changes(changes.into()));
                 drop(turn);
-                turn = in_time(self.scope, self.feeder.turn()).await??;
+                turn = in_time(self.scope, self.feeder.long_turn()).await??;
             }
         }
         drop(turn);
@@ -303,10 +320,13 @@ impl<'t> Resume<'t, '_> {
         let read: Vec<_> = reads.fields().iter().map(|field| column(field.name()).cloned()).collect::<Result<_>>()?;
         let read = RecordBatch::try_new(reads, read).map_err(arrow_error)?;
         let matches = self.query.matches(planner, &read)?;
-        let shaped = Arc::new(ShapedPage::new(planner, &self.query.shape, &read)?);
+        let is_shown = |row: usize| matches_at(matches.as_ref(), row) && !(deleted.is_valid(row) && deleted.value(row));
+        let shaped = ShapedPage::new(planner, &self.query.shape, &read)
+            .or_else(|_| ShapedPage::only(planner, &self.query.shape, &read, is_shown))?;
+        let shaped = Arc::new(shaped);
         let mut changes = Vec::new();
         for row in 0..read.num_rows() {
-            let is = matches_at(matches.as_ref(), row) && !(deleted.is_valid(row) && deleted.value(row));
+            let is = is_shown(row);
             let kind = match (born.value(row) > cursor.0, is) {
                 (true, true) => ChangeKind::Insert,
                 (false, true) => ChangeKind::Update,

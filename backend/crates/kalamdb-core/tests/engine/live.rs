@@ -1,5 +1,7 @@
 //! Live queries: what a subscriber ends up with is what SELECT says, whatever happened in between.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -747,6 +749,9 @@ async fn a_restart_that_lost_nothing_asks_nobody_to_resync() {
         let mut cursors = vec![Watcher::on(&db, ALL).await.cursor];
         db.said("INSERT INTO t VALUES (1, 10)").await;
         cursors.push(Watcher::on(&db, ALL).await.cursor);
+        // The newest commit is of no row.
+        db.said(&format!("CREATE USER 'ann' WITH PASSWORD '{PASSWORD}' ROLE 'user'")).await;
+        cursors.push(Watcher::on(&db, "SELECT * FROM app.t WHERE v > 100").await.cursor);
         for _ in 0..3 {
             db = db.restart().await;
             // Nothing is committed in this run.
