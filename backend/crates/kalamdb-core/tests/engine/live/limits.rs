@@ -13,7 +13,7 @@ async fn a_client_that_asks_again_and_again_does_not_hold_its_moment_for_longer_
         match watcher.next().await {
             LiveEvent::Batch { control, .. } => {
                 assert!(control.has_more, "200 000 batches in a second");
-                watcher.session.next_batch("s").unwrap();
+                watcher.session.next_batch("s", None).unwrap();
             }
             LiveEvent::Ended(ended) => break ended,
             _ => {}
