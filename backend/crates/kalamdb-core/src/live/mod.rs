@@ -150,7 +150,7 @@ impl LiveError {
     pub(crate) fn too_slow(seconds: u64) -> Self {
         let message = format!(
             "the client was behind for more than {seconds} s (live.behind_seconds_max); \
-             resume from the last _seq that it has"
+             resume from the last cursor that it has"
         );
         Self::new(LiveCode::SubscriptionFailed, Error::timeout(message))
     }
