@@ -233,7 +233,8 @@ impl ManifestCache {
     pub(crate) fn touch(&self, loaded: &Loaded, now_ms: i64) -> bool {
         let is_fresh = loaded.access.is_fresh(now_ms, self.policy.ttl_ms);
         if is_fresh {
-            self.answered(loaded, Asked::Cache, now_ms);
+            self.answered(Asked::Cache);
+            self.accessed(loaded, now_ms);
         }
         is_fresh
     }
@@ -413,9 +414,13 @@ impl ManifestCache {
         }
     }
 
-    /// Counts an answer, and notes that somebody asked.
-    pub(crate) fn answered(&self, loaded: &Loaded, asked: Asked, now_ms: i64) {
+    /// Notes that somebody asked for it.
+    pub(crate) fn accessed(&self, loaded: &Loaded, now_ms: i64) {
         loaded.access.touch(now_ms);
+    }
+
+    /// Counts an answer.
+    pub(crate) fn answered(&self, asked: Asked) {
         let counter = match asked {
             Asked::Cache => &self.hits,
             Asked::Storage => &self.misses,

@@ -24,13 +24,13 @@ impl ManifestService {
     /// As [`Self::load`].
     pub async fn look_up(&self, spec: &PartitionSpec, recorded: Option<Recorded>) -> Result<Found> {
         let found = self.find(spec, recorded).await?;
-        if let Found::Ready(loaded, asked) = &found {
-            self.cache.answered(loaded, *asked, self.now_ms());
+        if let Found::Ready(loaded, _) = &found {
+            self.cache.accessed(loaded, self.now_ms());
         }
         Ok(found)
     }
 
-    /// The same for the server's own work: it is no access, and counts for nothing.
+    /// The same for the server's own work: it is no access.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -38,6 +38,7 @@ impl ManifestService {
         let now_ms = self.now_ms();
         let fits = |found: &Loaded| recorded.is_none_or(|recorded| recorded.is_reached_by(&found.manifest));
         if let Some(held) = self.cache.fresh(spec, now_ms).await.filter(fits) {
+            self.cache.answered(Asked::Cache);
             return Ok(Found::Ready(held, Asked::Cache));
         }
         let confirmed = match self.cache.candidate(spec).await.filter(|(found, _)| fits(found)) {
@@ -62,6 +63,7 @@ impl ManifestService {
                 }
             }
         };
+        self.cache.answered(Asked::Storage);
         Ok(Found::Ready(loaded, Asked::Storage))
     }
 
