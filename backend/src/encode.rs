@@ -59,12 +59,18 @@ pub(crate) fn write_schema(schema: &SchemaRef, flags: &[ColumnFlags], out: &mut 
     out.push(b'[');
     for (index, field) in schema.fields().iter().enumerate() {
         separate(index, out);
-        let mut column = json!({"name": field.name(), "data_type": data_type(field), "index": index});
+        out.extend_from_slice(b"{\"name\":");
+        write_json(field.name(), out);
+        out.extend_from_slice(b",\"data_type\":");
+        write_json(&data_type(field), out);
+        out.extend_from_slice(b",\"index\":");
+        write_json(&index, out);
         let flags = flags.get(index).map_or(Vec::new(), |flags| flag_words(*flags));
         if !flags.is_empty() {
-            column["flags"] = json!(flags);
+            out.extend_from_slice(b",\"flags\":");
+            write_json(&flags, out);
         }
-        write_json(&column, out);
+        out.push(b'}');
     }
     out.push(b']');
 }

@@ -10,6 +10,9 @@ use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Toke
 
 use crate::dialect::KalamDialect;
 
+/// As many tokens are made room for from the start, and no more: the text may be one long literal.
+const TOKENS_FORESEEN_MAX: usize = 256;
+
 /// A request's text with its lines found.
 pub(crate) struct Source<'a> {
     text: &'a str,
@@ -59,14 +62,21 @@ impl<'a> Source<'a> {
 /// statement, because the parser can tell the index of a token only once it has read one. Statements without a token
 /// of their own are left out.
 pub(crate) fn statements(sql: &str) -> Result<Vec<Vec<TokenWithSpan>>> {
-    let tokens = Tokenizer::new(&KalamDialect::new(0), sql).tokenize_with_location().map_err(unreadable)?;
+    let mut tokens = Vec::with_capacity((sql.len() / 4).min(TOKENS_FORESEEN_MAX));
+    let dialect = KalamDialect::new(0);
+    Tokenizer::new(&dialect, sql).tokenize_with_location_into_buf(&mut tokens).map_err(unreadable)?;
     let mut statements = Vec::new();
-    let begin = || vec![TokenWithSpan { token: Token::SemiColon, span: Span::empty() }];
-    let mut current = begin();
+    let begin = |foreseen| {
+        let mut tokens = Vec::with_capacity(foreseen);
+        tokens.push(TokenWithSpan { token: Token::SemiColon, span: Span::empty() });
+        tokens
+    };
+    // Most requests are one statement.
+    let mut current = begin(1 + tokens.len());
     for TokenWithSpan { token, span } in tokens {
         match token {
             Token::Whitespace(_) | Token::EOF => {}
-            Token::SemiColon => statements.push(std::mem::replace(&mut current, begin())),
+            Token::SemiColon => statements.push(std::mem::replace(&mut current, begin(1))),
             token => current.push(TokenWithSpan { token: plain(token), span }),
         }
     }

@@ -15,7 +15,7 @@ use kalamdb_sql::ast::{Expr, Ident, VisitMut, VisitorMut};
 use kalamdb_sql::{ConflictAction, OnConflict};
 
 use super::change::{assignments, updated};
-use super::direct;
+use super::direct::{self, Wanted};
 use super::insert::{NewRows, known_column, prepare};
 use super::prepared::{Claims, Prepared};
 use super::victims::Victims;
@@ -121,11 +121,11 @@ async fn conflicting(
     filter: Option<&Expr>,
 ) -> Result<Victims> {
     let table: &Arc<Table> = &new.table;
-    let exposure = Exposure { born: true, ..Exposure::default() };
+    let wanted = Wanted::exposed(table, Exposure { born: true, ..Exposure::default() });
     let mut parts = Vec::with_capacity(conflicts.len());
     for (_, row) in conflicts {
         let version = read.version(*row).await?.ok_or_else(|| Error::internal("the holder of a key is gone"))?;
-        parts.push(direct::fetch(scope, table, read, &[(*row, version)], exposure).await?);
+        parts.push(direct::fetch(scope, table, read, &[(*row, version)], &wanted).await?);
     }
     let held = arrow::compute::concat_batches(&parts[0].schema(), &parts).map_err(arrow_error)?;
     let indices = UInt64Array::from_iter_values(conflicts.iter().map(|(at, _)| *at as u64));

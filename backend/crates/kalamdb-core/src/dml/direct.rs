@@ -7,7 +7,7 @@ use arrow::datatypes::Int64Type;
 use kalamdb_commons::ids::{ColumnId, RowId};
 use kalamdb_commons::schema::{Column, Table};
 use kalamdb_commons::system_columns::{ID, SystemColumns};
-use kalamdb_commons::types::ColumnType;
+use kalamdb_commons::types::{ColumnType, SchemaRef};
 use kalamdb_commons::{Error, Result};
 use kalamdb_filestore::BatchColumn;
 use kalamdb_sql::ast::{DataType, Expr, TimezoneInfo};
@@ -17,7 +17,7 @@ use kalamdb_store::rows::{self, Projected, RowDecoder, key_bytes};
 use super::literals::column_of_literals;
 use crate::partition::lookup::{Holder, KeyQuestion, PartitionRead, Version};
 use crate::partition::view::Place;
-use crate::query::{StatementScope, arrow_error};
+use crate::query::{StatementScope, arrow_error, one_batch};
 use crate::stats::StatementStats;
 use crate::tables::{Exposure, Missing, exposed};
 
@@ -105,13 +105,30 @@ pub(crate) fn literal(value: &Expr, column: &Column) -> Option<ArrayRef> {
     (!fraction && !number_as_text).then_some(array)
 }
 
-/// The rows that a key names: none or one, as the exposed columns of the table.
+/// Columns of a table as they are read: what they are, and how they come out.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// In order.
+    pub(crate) columns: Vec<Projected>,
+    /// Parallel to them.
+    pub(crate) schema: SchemaRef,
+}
+
+impl Wanted {
+    /// The exposed columns of a table.
+    pub(crate) fn exposed(table: &Table, exposure: Exposure) -> Self {
+        let (columns, schema) = exposed(table, exposure);
+        Self { columns, schema }
+    }
+}
+
+/// The rows that a key names: none or one.
 pub(crate) async fn rows(
     scope: &StatementScope,
     table: &Arc<Table>,
     read: &PartitionRead,
     key: &NamedKey,
-    exposure: Exposure,
+    wanted: &Wanted,
 ) -> Result<RecordBatch> {
     let row = match key {
         NamedKey::Id(row) => *row,
@@ -122,7 +139,7 @@ pub(crate) async fn rows(
             match read.key_holders(&question).await?.pop().flatten() {
                 Some(Holder { row, place: Some(place) }) => {
                     let found = [(row, Version::Cold { place, deleted: false })];
-                    return fetch(scope, table, read, &found, exposure).await;
+                    return fetch(scope, table, read, &found, wanted).await;
                 }
                 holder => holder.map(|holder| holder.row),
             }
@@ -132,7 +149,7 @@ pub(crate) async fn rows(
         Some(row) => read.version(row).await?.map(|version| (row, version)),
         None => None,
     };
-    fetch(scope, table, read, &found.into_iter().collect::<Vec<_>>(), exposure).await
+    fetch(scope, table, read, &found.into_iter().collect::<Vec<_>>(), wanted).await
 }
 
 /// The values of some versions, deletions left out.
@@ -141,9 +158,9 @@ pub(crate) async fn fetch(
     table: &Arc<Table>,
     read: &PartitionRead,
     versions: &[(RowId, Version)],
-    exposure: Exposure,
+    wanted: &Wanted,
 ) -> Result<RecordBatch> {
-    let (projection, schema) = exposed(table, exposure);
+    let Wanted { columns: projection, schema } = wanted;
     let missing = scope.engine.planner().missing(table)?;
     let mut parts = Vec::new();
     let mut decoder = RowDecoder::new(table, projection.clone(), &missing, 1)?;
@@ -164,13 +181,15 @@ pub(crate) async fn fetch(
             Version::Cold { deleted: true, .. } => {}
             Version::Cold { place, .. } => {
                 StatementStats::add(&scope.stats.cold_rows_read, 1);
-                let values = cold_row(table, read, *place, &projection, &missing).await?;
+                let values = cold_row(table, read, *place, projection, &missing).await?;
                 parts.push(RecordBatch::try_new(schema.clone(), values).map_err(arrow_error)?);
             }
         }
     }
-    parts.push(RecordBatch::try_new(schema.clone(), decoder.finish()?.columns().to_vec()).map_err(arrow_error)?);
-    arrow::compute::concat_batches(&schema, &parts).map_err(arrow_error)
+    if parts.is_empty() || !decoder.is_empty() {
+        parts.push(RecordBatch::try_new(schema.clone(), decoder.finish()?.columns().to_vec()).map_err(arrow_error)?);
+    }
+    one_batch(schema, &parts)
 }
 
 /// One row of a batch file, in the columns of today.

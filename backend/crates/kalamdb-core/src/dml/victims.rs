@@ -20,7 +20,7 @@ use kalamdb_sql::ast::{
     TableWithJoins, Visit, Visitor, WildcardAdditionalOptions,
 };
 
-use super::direct;
+use super::direct::{self, Wanted};
 use crate::commit::Seen;
 use crate::query::prepare::marked;
 use crate::query::{StatementScope, arrow_error, one_batch, plan_error};
@@ -96,8 +96,8 @@ async fn find_directly(scope: &StatementScope, search: &Search<'_>) -> Result<Op
     }
     let Some(key) = direct::named_key(search.table, filter)? else { return Ok(None) };
     let read = scope.read(search.table).await?;
-    let exposure = Exposure { born: true, ..Exposure::default() };
-    let found = direct::rows(scope, search.table, &read, &key, exposure).await?;
+    let wanted = Wanted::exposed(search.table, Exposure { born: true, ..Exposure::default() });
+    let found = direct::rows(scope, search.table, &read, &key, &wanted).await?;
     let planner = scope.engine.planner();
     let name = search.alias.unwrap_or(search.table.name.table.as_str());
     let qualified = DFSchema::try_from_qualified_schema(TableReference::bare(name), &found.schema())

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Field, Schema};
 use datafusion::common::{DFSchema, TableReference};
 use kalamdb_commons::schema::Table;
 use kalamdb_commons::system_columns::DELETED;
 use kalamdb_commons::{Error, Result};
 use kalamdb_sql::TableName;
 use kalamdb_sql::ast::{
-    Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor,
+    Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor,
 };
-use kalamdb_sql::expr::fold;
+use kalamdb_sql::expr::{as_column, fold};
+use kalamdb_store::rows::Projected;
 
 use super::{StatementScope, arrow_error, plan_error};
 use crate::access::Access;
-use crate::dml::direct;
+use crate::dml::direct::{self, Wanted};
 use crate::dml::returning::Returning;
-use crate::tables::Exposure;
+use crate::tables::{Exposure, exposed_column};
 
 /// The answer of a query that the direct path takes; `None` if it is for the planner.
 pub(crate) async fn answer(scope: &StatementScope, query: &Query) -> Result<Option<(Arc<Table>, RecordBatch)>> {
@@ -29,14 +31,18 @@ pub(crate) async fn answer(scope: &StatementScope, query: &Query) -> Result<Opti
     }
     let Some(key) = direct::named_key(&table, filter)? else { return Ok(None) };
     let planner = scope.engine.planner();
-    // Whatever a select list may hold that needs a plan (aggregates, windows, subqueries) fails here.
+    if key.decides() {
+        // What is no column is for the planner to refuse.
+        let Some(wanted) = outputs(&table, &select.projection) else { return Ok(None) };
+        let read = scope.read(&table).await?;
+        let rows = direct::rows(scope, &table, &read, &key, &wanted).await?;
+        return Ok(Some((table, rows)));
+    }
+    // The rest of the WHERE may ask for any column.
     let Ok(list) = Returning::plan(planner, &table, alias.as_deref(), &select.projection) else { return Ok(None) };
     let read = scope.read(&table).await?;
-    let exposure = Exposure { seq: true, ..Exposure::default() };
-    let found = direct::rows(scope, &table, &read, &key, exposure).await?;
-    if key.decides() {
-        return Ok(Some((table, list.project(planner, &found)?)));
-    }
+    let all = Wanted::exposed(&table, Exposure { seq: true, ..Exposure::default() });
+    let found = direct::rows(scope, &table, &read, &key, &all).await?;
     let qualifier = alias.as_deref().unwrap_or(table.name.table.as_str());
     let schema = DFSchema::try_from_qualified_schema(TableReference::bare(qualifier), &found.schema())
         .map_err(|error| plan_error(error, "the query"))?;
@@ -45,6 +51,30 @@ pub(crate) async fn answer(scope: &StatementScope, query: &Query) -> Result<Opti
     let rows = arrow::compute::filter_record_batch(&found, matches).map_err(arrow_error)?;
     let rows = list.project(planner, &rows)?;
     Ok(Some((table, rows)))
+}
+
+/// The columns of a plain select list, as they come out; `None` if one is no column.
+fn outputs(table: &Table, items: &[SelectItem]) -> Option<Wanted> {
+    let mut outputs: Vec<(Projected, Field)> = Vec::with_capacity(items.len());
+    let named = |expr: &Expr, alias: Option<&Ident>| {
+        let (column, field) = exposed_column(table, &as_column(expr)?)?;
+        let name = alias.map_or_else(|| field.name().clone(), fold);
+        Some((column, field.with_name(name).with_nullable(true)))
+    };
+    for item in items {
+        match item {
+            SelectItem::Wildcard(_) => {
+                let starred = Wanted::exposed(table, Exposure::default());
+                let fields = starred.schema.fields().iter().map(|field| field.as_ref().clone());
+                outputs.extend(starred.columns.into_iter().zip(fields));
+            }
+            SelectItem::UnnamedExpr(expr) => outputs.push(named(expr, None)?),
+            SelectItem::ExprWithAlias { expr, alias } => outputs.push(named(expr, Some(alias))?),
+            _ => return None,
+        }
+    }
+    let (columns, fields): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
+    Some(Wanted { columns, schema: Arc::new(Schema::new(fields)) })
 }
 
 /// The SELECT and its WHERE, if there is nothing else.

@@ -10,4 +10,4 @@ mod pruning;
 pub(crate) use all_users::AllUsersTable;
 pub(crate) use audit::audit_log;
 pub(crate) use hot::Missing;
-pub(crate) use provider::{Exposure, PartitionTable, exposed};
+pub(crate) use provider::{Exposure, PartitionTable, exposed, exposed_column};

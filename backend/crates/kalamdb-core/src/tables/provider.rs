@@ -380,6 +380,16 @@ pub(crate) fn exposed(table: &Table, exposure: Exposure) -> (Vec<Projected>, Sch
     (fields, Arc::new(Schema::new(schema)))
 }
 
+/// One of them by its name, `_seq` among them.
+pub(crate) fn exposed_column(table: &Table, name: &str) -> Option<(Projected, Field)> {
+    if let Some(column) = table.column(name) {
+        return Some((Projected::Column(column.id), column.column_type.field(&column.name, true)));
+    }
+    let (fields, schema) = exposed(table, Exposure { seq: true, ..Exposure::default() });
+    let (at, field) = schema.column_with_name(name)?;
+    Some((fields[at], field.clone()))
+}
+
 /// The columns of a batch file of a schema version, in order, as the planner is to see them.
 fn file_schema(columns: &Columns) -> SchemaRef {
     let mut fields = vec![SystemColumns::id_field()];

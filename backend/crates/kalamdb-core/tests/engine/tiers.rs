@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use kalamdb_commons::ids::Scope;
 
-use crate::db::Db;
+use crate::db::{Db, texts};
 use crate::equivalence::{self, HISTORY};
 
 /// Where versions lie when the questions are asked.
@@ -146,5 +146,39 @@ async fn answers_are_the_same_after_a_middle_range_was_compacted() {
     for middle in [1..3, 2..5, 0..4, 3..8] {
         check(State { flushes: EACH, middle: Some(middle.clone()), flush_changes: true, ..State::default() }).await;
         check(State { flushes: EACH, middle: Some(middle), restarted: true, ..State::default() }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_by_key_gives_the_columns_that_a_plan_gives() {
+    let db = Db::new().await;
+    db.said("CREATE NAMESPACE app").await;
+    let columns = "id BIGINT PRIMARY KEY, \"Kind\" INT UNIQUE, price DECIMAL(12, 2) NOT NULL DEFAULT 1, name TEXT";
+    db.said(&format!("CREATE SHARED TABLE t ({columns}); INSERT INTO t VALUES (1, 7, 2.5, 'one'), (2, 8, 3, NULL)"))
+        .await;
+    let described = async |sql: String| {
+        let rows = db.open(Db::root(), &sql).await;
+        let fields = rows.schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone()));
+        (fields.collect::<Vec<_>>(), rows.flags.clone(), texts(rows).await.unwrap())
+    };
+    for _ in 0..2 {
+        for list in [
+            "*",
+            "name, id",
+            "name AS n, ID, price AS \"P\"",
+            "_id, _updated, _deleted, name",
+            "_seq, \"Kind\"",
+            "(id)",
+        ] {
+            for id in [1, 2, 3] {
+                let direct = described(format!("SELECT {list} FROM t WHERE id = {id}")).await;
+                assert_eq!(direct, described(format!("SELECT {list} FROM t WHERE id + 0 = {id}")).await, "{list}");
+            }
+        }
+        for list in ["nothing", "kind", "id, nothing AS n"] {
+            let direct = db.error(&format!("SELECT {list} FROM t WHERE id = 1 LIMIT 1")).await.to_string();
+            assert_eq!(direct, db.error(&format!("SELECT {list} FROM t WHERE id = 1")).await.to_string(), "{list}");
+        }
+        db.flush("t").await;
     }
 }
