@@ -8,6 +8,7 @@
 //! | [`requests`], [`routes`] | what is done for every request; the endpoints |
 //! | [`process`] | memory and CPU, for the figures |
 //! | [`answer`], [`encode`] | SQL answers, and Arrow as JSON cells |
+//! | [`work`] | on which thread a request is carried out |
 //! | [`reply`] | answers on their way from the engine's threads to HTTP |
 //! | [`live`] | live queries over WebSocket |
 //! | [`import`] | bodies of rows into tables |
@@ -34,6 +35,7 @@ mod routes;
 mod shapes;
 mod tls;
 mod traces;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

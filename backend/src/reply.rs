@@ -4,12 +4,17 @@
 //! status code. Beyond the limit the head goes out with 200 and the rest streams, a piece at a time, no faster
 //! than the client reads. When the client is gone, [`Reply::gone`] says so, and whoever works for it stops.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::{mpsc, oneshot};
 
 /// Pieces that may wait for the client.
 const PIECES_WAITING_MAX: usize = 2;
+/// What a short answer takes.
+const BUFFER_BYTES: usize = 1_024;
 /// The size of a piece once the answer streams.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -81,7 +86,7 @@ pub(crate) fn channel(hold_bytes: usize, content_type: &'static str) -> (Reply, 
     let reply = Reply {
         head: Some(head),
         pieces,
-        buffer: Vec::new(),
+        buffer: Vec::with_capacity(BUFFER_BYTES),
         hold_bytes,
         content_type,
         retry_after_seconds: None,
@@ -93,7 +98,12 @@ pub(crate) fn channel(hold_bytes: usize, content_type: &'static str) -> (Reply, 
 impl Incoming {
     /// Waits for the beginning. `None` if the engine's side broke down without a word.
     pub(crate) async fn head(&mut self) -> Option<Head> {
-        (&mut self.head).await.ok()
+        std::future::poll_fn(|context| self.poll_head(context)).await
+    }
+
+    /// The same for whoever waits for something else too.
+    pub(crate) fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<Head>> {
+        Pin::new(&mut self.head).poll(context).map(Result::ok)
     }
 
     /// What follows [`Head::Streaming`].

@@ -125,7 +125,13 @@ fn waiting(mut response: HttpResponse, seconds: Option<u32>) -> HttpResponse {
 
 /// Passes on what comes from the engine's side.
 async fn pass_on(mut incoming: Incoming, arrival: &Arrival, role: Role) -> HttpResponse {
-    match incoming.head().await {
+    let head = incoming.head().await;
+    pass_on_from(head, incoming, arrival, role)
+}
+
+/// The same with a beginning that has come.
+fn pass_on_from(head: Option<Head>, incoming: Incoming, arrival: &Arrival, role: Role) -> HttpResponse {
+    match head {
         Some(Head::Whole { status, content_type, body, retry_after_seconds }) => {
             waiting(raw(status, content_type, body), retry_after_seconds)
         }

@@ -17,15 +17,18 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
-use super::{pass_on, raw, refuse};
+use super::{pass_on, pass_on_from, raw, refuse};
 use crate::answer::{ARROW_STREAM, JSON, SqlAnswer, Stop, arrow_stream, of_statement};
 use crate::app::{App, Arrival, Body, address_of};
 use crate::reply::{self, Reply};
 use crate::shapes;
-use kalamdb_core::Execution;
+use crate::work::begin_here;
+use kalamdb_core::{Execution, threads};
 
 /// The longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 255;
+/// The longest body that an HTTP worker may parse itself.
+const SHORT_BYTES_MAX: usize = 4_096;
 
 #[derive(Debug, Deserialize)]
 struct SqlBody {
@@ -79,6 +82,8 @@ pub(super) async fn sql(app: web::Data<App>, request: HttpRequest, payload: web:
 struct Prepared {
     request: SqlRequest,
     wants_arrow: bool,
+    /// Reading it takes no time.
+    is_short: bool,
 }
 
 async fn prepared(
@@ -100,7 +105,7 @@ async fn prepared(
     let request_id = arrival.request_id.clone();
     let address = address_of(request);
     let request = SqlRequest { actor, sql, params, namespace, as_user, request_id, address, idempotency };
-    Ok(Prepared { request, wants_arrow })
+    Ok(Prepared { request, wants_arrow, is_short: body.len() <= SHORT_BYTES_MAX })
 }
 
 fn accepts_arrow(request: &HttpRequest) -> bool {
@@ -164,13 +169,15 @@ async fn run(app: &App, prepared: Prepared, arrival: Arrival) -> HttpResponse {
         Ok(Claim::Answered { status, body }) => return raw(status, JSON, body),
         Err(error) => return refuse(&error, &arrival, Some(role), None),
     };
-    let (mut reply, incoming) = reply::channel(app.settings.limits.response_buffer_bytes, JSON);
+    let (mut reply, mut incoming) = reply::channel(app.settings.limits.response_buffer_bytes, JSON);
     let is_kept = prepared.request.idempotency.is_some();
     if is_kept {
         reply.keep_copy(app.settings.limits.idempotency_answer_bytes_max);
     }
-    let (app, told) = (app.clone(), arrival.clone());
-    app.runtime.clone().spawn(async move {
+    // One that is kept goes on when its client is gone, and a worker's own work ends with the request.
+    let begins_here = prepared.is_short && !prepared.wants_arrow && !is_kept;
+    let (runtime, app, told) = (&app.runtime, app.clone(), arrival.clone());
+    let work = async move {
         // Held until the last byte is on its way.
         let _held = permit;
         let gone = reply.gone();
@@ -181,8 +188,13 @@ async fn run(app: &App, prepared: Prepared, arrival: Arrival) -> HttpResponse {
             () = work => {}
             () = gone, if !is_kept => tracing::debug!(request_id = arrival.request_id, "the client went away"),
         }
-    });
-    pass_on(incoming, &told, role).await
+    };
+    if !begins_here {
+        runtime.spawn(work);
+        return pass_on(incoming, &told, role).await;
+    }
+    let head = begin_here(runtime, work, &mut incoming).await;
+    pass_on_from(head, incoming, &told, role)
 }
 
 /// Whether a request is to be run.
@@ -204,7 +216,7 @@ async fn claimed(app: &App, request: &SqlRequest) -> Result<Claim> {
 
 /// Runs the statements and writes the answer. Dropping this cancels the statement that runs.
 async fn carry_out(app: &App, prepared: Prepared, reply: Reply, claim: Option<Replay>, arrival: &Arrival) {
-    let Prepared { request, wants_arrow } = prepared;
+    let Prepared { request, wants_arrow, .. } = prepared;
     let (actor, key) = (request.actor.clone(), request.idempotency.clone());
     let audience = arrival.audience(Some(actor.role));
     let mut execution = match app.engine.execute(request).await {
@@ -214,6 +226,9 @@ async fn carry_out(app: &App, prepared: Prepared, reply: Reply, claim: Option<Re
             return;
         }
     };
+    if execution.remaining() > 1 {
+        threads::leave().await;
+    }
     if wants_arrow && key.is_none() {
         return answer_as_arrow(execution, reply, arrival, &actor).await;
     }

@@ -1,6 +1,7 @@
 //! Limits of users and connections: what is over them gets 429 and when to come back, and everybody else goes on.
 
 use futures::future::join_all;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::server::{Client, Reply, Server};
@@ -63,7 +64,7 @@ async fn an_answer_in_arrow_counts_for_the_next_request_too() {
     let al = server.user("al").await;
     al.sql("INSERT INTO app.t (id) SELECT value FROM generate_series(1, 1500)").await;
     server.sql("ALTER USER al SET LIMIT rows_scanned_per_minute 500").await;
-    let request = al.request(reqwest::Method::POST, "/v1/api/sql").json(&json!({ "sql": "SELECT id FROM app.t" }));
+    let request = al.request(Method::POST, "/v1/api/sql").json(&json!({ "sql": "SELECT id FROM app.t" }));
     let response = request.header("Accept", "application/vnd.apache.arrow.stream").send().await.unwrap();
     assert_eq!(response.status(), 200);
     response.bytes().await.unwrap();
@@ -130,4 +131,19 @@ async fn everybody_sees_their_own_use_and_only_admins_that_of_others() {
         server.rows("SELECT user_id FROM system.user_usage ORDER BY 1").await,
         json!([["al"], ["bo"], ["root"]])
     );
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_long_does_not_hold_up_the_worker_that_received_it() {
+    let server = Server::with(&[("SERVER__HTTP_WORKERS", "1")]).await;
+    let long = server.ask("SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b");
+    let running_two = async {
+        let running = |text: &str| text.lines().any(|line| line == "kalamdb_http_requests_running 2");
+        while !running(&server.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap()) {}
+    };
+    tokio::select! {
+        biased;
+        reply = long => panic!("it has ended before the worker did anything else: {:?}", reply.status),
+        () = running_two => {}
+    }
 }

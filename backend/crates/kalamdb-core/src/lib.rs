@@ -15,6 +15,7 @@
 //! | [`dml`] | INSERT, UPDATE, DELETE, transactions |
 //! | [`query`], [`tables`] | planning and running queries; partitions as DataFusion sees them |
 //! | [`metrics`], [`watched`] | the figures of the server; statements, counted and logged when they have ended |
+//! | [`threads`] | on which thread a request is carried out |
 //! | [`live`] | live queries, on the change log that commits write |
 //! | [`flush`], [`compaction`], [`jobs`] | from hot to cold; fewer batches of the cold; the job runner |
 //!
@@ -41,6 +42,7 @@ pub(crate) mod query;
 pub mod stats;
 pub mod system;
 pub(crate) mod tables;
+pub mod threads;
 pub(crate) mod watched;
 
 pub use engine::Engine;

@@ -34,6 +34,7 @@ use crate::query::scope::Caller;
 use crate::query::{self, StatementScope, arrow_error};
 use crate::stats::{StatementStats, StatsSnapshot};
 use crate::system::verified;
+use crate::threads;
 use crate::watched::{Facts, Watched};
 
 /// A request being carried out.
@@ -362,6 +363,9 @@ impl Execution {
 
     async fn run(&mut self, parsed: Parsed) -> Result<OutcomeResult> {
         self.engine.refuse_dropped(&self.request.actor)?;
+        if !is_brief(&parsed.statement) {
+            threads::leave().await;
+        }
         let stats = self.stats.clone();
         if self.transaction.is_some() && !may_be_in_transaction(&parsed.statement) {
             return Err(Error::invalid_sql(
@@ -620,6 +624,16 @@ impl Execution {
         }
         self.namespace = namespace;
         Ok(OutcomeResult::Done { message: format!("Using namespace '{name}'") })
+    }
+}
+
+/// Whether a statement may end without anything that takes long. What does, in one that may, says so itself.
+fn is_brief(statement: &Statement) -> bool {
+    match statement {
+        Statement::Query(_) => true,
+        // Both evaluate what somebody wrote.
+        Statement::Insert(insert) => insert.on_conflict.is_none() && insert.returning.is_none(),
+        _ => false,
     }
 }
 

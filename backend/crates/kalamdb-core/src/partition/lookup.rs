@@ -22,6 +22,7 @@ use crate::commit::KeyValue;
 use crate::commit::readers::ReadPoint;
 use crate::dml::writes::PartitionWrites;
 use crate::stats::StatementStats;
+use crate::threads;
 
 /// The newest version of a row that a reader sees, deletions included.
 #[derive(Debug, Clone)]
@@ -123,6 +124,7 @@ impl PartitionRead {
         if cold_at.is_empty() || self.view.batches().is_empty() {
             return Ok(versions);
         }
+        threads::leave().await;
         let cold_rows: Vec<RowId> = cold_at.iter().map(|at| rows[*at]).collect();
         for (at, place) in cold_at.into_iter().zip(self.view.find(&cold_rows, &self.stats).await?) {
             versions[at] = place.map(|place| Version::Cold { place, deleted: self.is_tombstone(place) });
@@ -191,6 +193,7 @@ impl PartitionRead {
         if open.is_empty() || batches.is_empty() {
             return Ok(());
         }
+        threads::leave().await;
         let keys = KeyValues::new(&take_rows(question.values, open)?)?;
         let candidates = self.batches_in_range(question, open)?;
         StatementStats::add(&self.stats.batches_considered, batches.len() as u64);

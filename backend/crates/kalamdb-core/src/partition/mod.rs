@@ -49,6 +49,7 @@ use view::ColdView;
 
 use crate::commit::group::Effects;
 use crate::commit::readers::ReadPoint;
+use crate::threads;
 
 /// How many entries of the hot tier are read at a time.
 pub(crate) const SCAN_PAGE_ENTRIES: usize = 8_192;
@@ -462,6 +463,7 @@ impl Partition {
             {
                 return Ok((view, asked.unwrap_or(Asked::Cache)));
             }
+            threads::leave().await;
             let single_flight = self.loading.clone().lock_owned().await;
             asked = match self.newest_view() {
                 // Somebody else has just loaded it.

@@ -39,6 +39,7 @@ pub(crate) use scope::StatementScope;
 use source::Sources;
 
 use crate::tables::Missing;
+use crate::threads;
 
 /// Plans and runs queries.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ impl Planner {
     }
 
     async fn logical(&self, scope: &StatementScope, query: Query) -> Result<LogicalPlan> {
+        threads::leave().await;
         let sources = Sources::resolve(self, scope, &query).await?;
         let planner = SqlToRel::new_with_options(&sources, self.parser_options());
         planner.sql_statement_to_plan(Statement::Query(Box::new(query))).map_err(|error| plan_error(error, "planning"))
