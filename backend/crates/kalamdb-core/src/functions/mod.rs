@@ -5,12 +5,14 @@
 //! | [`ids`] | `snowflake_id()`, `uuid_v7()`, `ulid()`: another value for each row |
 //! | [`user`] | `current_user()`: whoever the statement runs as |
 //! | [`json`] | `->` and `->>` on JSON text |
+//! | [`bounded`] | DataFusion's functions whose result is as large as an argument says, within reason |
 //! | [`types`] | the types of CAST that DataFusion lacks or holds otherwise than a column would |
 //!
 //! [`register`] adds them to a session under construction. `NOW()` is DataFusion's: it becomes the literal start
 //! time of the statement while the plan is optimised, and `current_user()` does too. A plan of a statement for which
 //! [`varies_by_statement`] holds must therefore not be kept in its optimised form.
 
+mod bounded;
 pub mod ids;
 pub mod json;
 pub mod types;
@@ -41,7 +43,9 @@ pub fn register(
         json::JsonGet::json().into(),
         json::JsonGet::text().into(),
     ];
-    builder.scalar_functions().get_or_insert_default().extend(functions.map(Arc::new));
+    let all = builder.scalar_functions().get_or_insert_default();
+    bounded::bound(all);
+    all.extend(functions.map(Arc::new));
     builder.expr_planners().get_or_insert_default().insert(0, Arc::new(json::JsonOperators::default()));
     builder.with_type_planner(Arc::new(types::CastTypes))
 }

@@ -194,3 +194,29 @@ async fn hidden_and_absent_cost_the_same() {
         assert_eq!(costs, [(0, 0); 2], "{sql}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_larger_than_memory_is_refused_before_it_is_begun() {
+    let db = Db::new().await;
+    db.said("CREATE NAMESPACE app").await;
+    db.said("CREATE SHARED TABLE t (n BIGINT, v TEXT)").await;
+    db.said("INSERT INTO t VALUES (9223372036854775807, 'x'), (1099511627776, 'y')").await;
+    for call in [
+        "lpad(v, n)",
+        "lpad(v, n, 'ab')",
+        "rpad(v, n)",
+        "lpad(v, 2000000000)",
+        "repeat(v, n)",
+        "repeat('xy', 2000000000)",
+        "repeat(repeat('x', 100000), 100000)",
+        "replace(repeat('x', 1000000), 'x', repeat('y', 1000000))",
+        "array_repeat(v, n)",
+        "array_resize(make_array(v), n)",
+    ] {
+        let refused = db.run(&format!("SELECT {call} FROM t")).await.unwrap_err();
+        assert!(refused.message().contains("are the limit"), "{call}: {refused}");
+    }
+    let small = "SELECT concat(lpad(v, 3, '-'), rpad('a', 2), repeat(v, 2), replace('aba', 'a', v), array_length(array_repeat(1, 3))) FROM t";
+    assert_eq!(db.lines(&format!("{small} WHERE v = 'x'")).await, ["--xa xxxbx3"]);
+    assert_eq!(db.lines("SELECT lpad(v, -1), repeat(v, CAST(NULL AS BIGINT)) FROM t WHERE v = 'x'").await, ["|NULL"]);
+}
