@@ -220,6 +220,8 @@ pub struct TableOptions {
     pub bloom_filter_columns: Vec<ColumnId>,
     /// Columns without Bloom filters, though a key or an index has them.
     pub bloom_filter_off: Vec<ColumnId>,
+    /// Whether `_id` is one of them.
+    pub bloom_filter_off_id: bool,
     /// The target false-positive rate of Bloom filters.
     pub bloom_filter_fpp: f64,
     /// How batch files are compressed.
@@ -236,6 +238,7 @@ impl Default for TableOptions {
             deleted_retention_hours: 7 * 24,
             bloom_filter_columns: Vec::new(),
             bloom_filter_off: Vec::new(),
+            bloom_filter_off_id: false,
             bloom_filter_fpp: 0.01,
             compression: Compression::default(),
         }

@@ -288,6 +288,7 @@ pub(crate) fn meta(columns: &Columns, from: i64, through: i64) -> BatchMeta {
         unique_keys: Vec::new(),
         bloom_columns: Vec::new(),
         unfiltered: Vec::new(),
+        unfiltered_id: false,
         expected_rows: 1000,
     }
 }

@@ -86,6 +86,7 @@ impl World {
             unique_keys: Vec::new(),
             bloom_columns: Vec::new(),
             unfiltered: Vec::new(),
+            unfiltered_id: false,
             expected_rows: 2,
         };
         let storage = service.storages().get(&self.spec.storage)?;

@@ -109,8 +109,8 @@ pub const TABLE_OPTIONS: &[TableOption] = &[
     },
     TableOption {
         name: "BLOOM_FILTER_OFF",
-        documentation: "Columns without Bloom filters, though a key or an index has them.",
-        allowed: "the names of columns of the table between commas, each once, or nothing",
+        documentation: "Columns without Bloom filters, though a key or an index has them; the rows' ids may be one.",
+        allowed: "the names of columns of the table, that of the rows' ids too, between commas, each once, or nothing",
         example: "email",
         set: |set, value| put(&mut set.bloom_filter_off, column_names(value)),
     },

@@ -1,6 +1,7 @@
 //! CREATE TABLE.
 
 use kalamdb_commons::schema::{FlushPolicy, TableKind};
+use kalamdb_commons::system_columns::ID;
 use kalamdb_commons::types::ColumnType;
 use kalamdb_commons::{Error, Result};
 use sqlparser::tokenizer::{Token, Word};
@@ -244,7 +245,7 @@ fn check_names(table: &mut CreateTable) -> Result<()> {
     for name in table.options.bloom_filter_columns.iter().flatten() {
         column_of(&mut table.columns, "BLOOM_FILTER_COLUMNS", name)?;
     }
-    for name in table.options.bloom_filter_off.iter().flatten() {
+    for name in table.options.bloom_filter_off.iter().flatten().filter(|name| *name != ID) {
         column_of(&mut table.columns, "BLOOM_FILTER_OFF", name)?;
     }
     Ok(())

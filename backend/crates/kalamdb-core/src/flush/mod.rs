@@ -174,6 +174,7 @@ pub(crate) fn batch_meta(
         unique_keys: keys.map(|key| key.columns.clone()).collect(),
         bloom_columns: bloom.into_iter().filter(has).collect(),
         unfiltered: options.bloom_filter_off.clone(),
+        unfiltered_id: options.bloom_filter_off_id,
         expected_rows,
         columns,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kalamdb_commons::error::Result;
 use kalamdb_commons::ids::{ColumnId, SchemaVersion};
 use kalamdb_commons::schema::{Column, ColumnDefault, Table, TableKind, TableOptions};
-use kalamdb_commons::system_columns::SystemColumns;
+use kalamdb_commons::system_columns::{ID, SystemColumns};
 use kalamdb_commons::types::ColumnType::{BigInt, Boolean, Int, Json, Text, Timestamp};
 use serde_json::{Value, json};
 
@@ -145,18 +145,20 @@ fn options_json(table: &Table) -> Value {
         deleted_retention_hours,
         bloom_filter_columns,
         bloom_filter_off,
+        bloom_filter_off_id,
         bloom_filter_fpp,
         compression,
     } = &table.options;
     if table.kind == TableKind::Stream {
         return json!({ "TYPE": "STREAM", "TTL_SECONDS": ttl_seconds });
     }
+    let off = bloom_filter_off_id.then(|| ID.to_owned()).into_iter().chain(names(table, bloom_filter_off));
     let mut options = json!({
         "TYPE": table.kind.as_str().to_ascii_uppercase(),
         "STORAGE_ID": storage.as_str(),
         "DELETED_RETENTION_HOURS": deleted_retention_hours,
         "BLOOM_FILTER_COLUMNS": names(table, bloom_filter_columns).join(","),
-        "BLOOM_FILTER_OFF": names(table, bloom_filter_off).join(","),
+        "BLOOM_FILTER_OFF": off.collect::<Vec<_>>().join(","),
         "BLOOM_FILTER_FPP": bloom_filter_fpp,
         "COMPRESSION": compression,
     });

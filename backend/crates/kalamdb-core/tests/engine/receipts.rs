@@ -165,6 +165,25 @@ async fn fr_061_filters_are_switched_off_per_column() {
     let had: Vec<String> = (1..4).map(|file| filtered(&db, &format!("batch-000{file}.parquet")).join(",")).collect();
     assert_eq!(had, ["_id,code,n,big", "_id,n", "_id,code"]);
     assert_eq!(db.lines("SELECT n FROM t WHERE code = 'c1'").await, ["1"]);
+    db.said("ALTER TABLE t SET (BLOOM_FILTER_OFF = '_id,code')").await;
+    add_batch(&db, 3).await;
+    assert_eq!(filtered(&db, "batch-0004.parquet"), Vec::<String>::new());
+    let options = db.lines("SELECT options FROM system.tables WHERE table_name = 't'").await.concat();
+    assert!(options.contains("\"BLOOM_FILTER_OFF\":\"_id,code\""), "{options}");
+    let db = db.restart().await;
+    add_batch(&db, 4).await;
+    assert_eq!(filtered(&db, "batch-0005.parquet"), Vec::<String>::new());
+    let id = db.number("SELECT _id FROM t WHERE code = 'c4'").await;
+    assert_eq!(
+        db.lines(&format!("SELECT code FROM t WHERE _id IN ({id}, 7) OR code = 'c3' ORDER BY code")).await,
+        ["c3", "c4"]
+    );
+    db.said("ALTER TABLE t SET (BLOOM_FILTER_OFF = 'code')").await;
+    add_batch(&db, 5).await;
+    assert_eq!(filtered(&db, "batch-0006.parquet"), ["_id"]);
+    db.said("CREATE SHARED TABLE app.plain (n INT) WITH (BLOOM_FILTER_OFF = '_id')").await;
+    let refused = db.error("ALTER TABLE t SET (BLOOM_FILTER_OFF = '_updated')").await;
+    assert!(refused.message().contains("_updated"), "{refused}");
     // A key without a filter is found by its index.
     db.said("CREATE SHARED TABLE app.k (k TEXT PRIMARY KEY, n INT) WITH (BLOOM_FILTER_OFF = 'k')").await;
     db.count("INSERT INTO k VALUES ('a', 1), ('b', 2)").await;

@@ -155,6 +155,9 @@ impl BatchFile {
         counters: &IoCounters,
     ) -> Result<()> {
         let filters = self.filters(metadata, BatchColumn::Id, counters).await?;
+        if !filters.exist() {
+            return Ok(());
+        }
         let may_hold = |id: RowId| filters.may_hold(&id.0.to_le_bytes()[..]);
         let before = wanted.len();
         let is_held = |page: &usize| absent.binary_search(page).is_err();

@@ -109,6 +109,8 @@ pub struct BatchMeta {
     pub bloom_columns: Vec<ColumnId>,
     /// Columns without Bloom filters, whatever else asks for them. A key all of whose columns are here has none.
     pub unfiltered: Vec<ColumnId>,
+    /// Whether `_id` is one of them.
+    pub unfiltered_id: bool,
     /// How many rows will come, at most. More make the Bloom filters worse, fewer cost nothing.
     pub expected_rows: usize,
 }
@@ -520,7 +522,7 @@ fn properties(meta: &BatchMeta) -> Result<WriterProperties> {
             .set_column_dictionary_enabled(path(name), false)
             .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
     }
-    let id = (meta.fpp > 0.0).then_some((system_columns::ID, meta.fpp));
+    let id = (meta.fpp > 0.0 && !meta.unfiltered_id).then_some((system_columns::ID, meta.fpp));
     for (name, fpp) in id.into_iter().chain(filtered_columns(meta)) {
         builder = builder
             .set_column_bloom_filter_enabled(path(name), true)

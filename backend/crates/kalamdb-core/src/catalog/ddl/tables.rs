@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use kalamdb_commons::error::{Error, Result};
 use kalamdb_commons::ids::{ColumnId, SchemaVersion, TableRef, column_name};
 use kalamdb_commons::schema::{Check, Column, ColumnDefault, Table, TableKind, TableOptions, UniqueKey};
-use kalamdb_commons::system_columns::SystemColumns;
+use kalamdb_commons::system_columns::{ID, SystemColumns};
 use kalamdb_commons::types::ColumnType;
 use kalamdb_sql::{CheckDef, CreateTable, KeyDef, TableName, TableOptionSet};
 
@@ -189,7 +189,9 @@ pub(super) fn set_options(table: &mut Table, set: &TableOptionSet, context: &Ddl
         table.options.bloom_filter_columns = column_ids(table, names, "option BLOOM_FILTER_COLUMNS")?;
     }
     if let Some(names) = &set.bloom_filter_off {
-        table.options.bloom_filter_off = column_ids(table, names, "option BLOOM_FILTER_OFF")?;
+        let (ids, names): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| name == ID);
+        table.options.bloom_filter_off = column_ids(table, &names, "option BLOOM_FILTER_OFF")?;
+        table.options.bloom_filter_off_id = !ids.is_empty();
     }
     Ok(())
 }
