@@ -290,7 +290,7 @@ async fn who_asks_for_much_on_one_connection_and_reads_nothing_costs_bounded_mem
     while live().await < 301 {}
     let mut grown = 0;
     // Long enough for the server to make ready what it is going to.
-    for _ in 0..50 {
+    for _ in 0..200 {
         bystander.goes_on().await;
         grown = grown.max(bystander.server.memory_mib().saturating_sub(before));
     }
