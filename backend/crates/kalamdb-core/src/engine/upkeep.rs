@@ -63,6 +63,7 @@ impl Engine {
             engine.remove_all_retired().await;
         });
         self.periodically(seconds(60), |engine| async move { engine.bring_audit_up().await });
+        self.periodically(seconds(60), |engine| async move { engine.resume_rewrite().await });
         self.begin_mending();
         self.periodically(seconds(self.settings.hot.change_log_trim_interval_seconds), |engine| async move {
             engine.trim_change_logs().await;

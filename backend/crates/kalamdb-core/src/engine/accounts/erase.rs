@@ -196,7 +196,8 @@ impl Engine {
         }
     }
 
-    /// Goes on with what an end of the server cut short after the account was gone.
+    /// Goes on with what an end of the server, of the statement, or of its client's patience cut short after the account
+    /// was gone.
     pub(crate) async fn resume_rewrite(&self) {
         let pending = kalamdb_store::keys::system(REWRITE.0, REWRITE.1);
         let newest = self.committer.readers().newest();

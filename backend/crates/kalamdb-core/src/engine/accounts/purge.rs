@@ -64,6 +64,10 @@ impl Engine {
                 job.progress(0, 0);
             }
         }
+        if is_erased {
+            // IMPORTANT: before the account goes. Nobody looks for what is left of a user who is not there.
+            self.forget_answers_of(user).await?;
+        }
         self.edit_accounts(self.purge_entry("PURGE USER", user, job)?, |catalog| {
             Ok(dropped(catalog, user).map(|user| {
                 let mut draft = Draft::new(catalog);
@@ -75,7 +79,6 @@ impl Engine {
         fail::fail_point!("purge::after_account");
         self.usage.forget(user);
         if is_erased {
-            self.forget_answers_of(user).await?;
             self.rewrite_store().await?;
         }
         Ok((partitions, files))
