@@ -17,6 +17,9 @@ use serde::Serialize;
 use crate::engine::usage::UserUsage;
 use crate::watched::Watched;
 
+/// How many scans are looked at whenever rows are given.
+const SCANS_WALKED_MAX: usize = 64;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of one statement. Shared with everything that works for it.
@@ -142,8 +145,8 @@ impl StatementStats {
 
     /// It has ended, and has cost this much, although what worked for it may not have been dropped yet.
     pub fn end(&self) -> StatsSnapshot {
-        self.charge();
         let cost = self.snapshot();
+        self.tell(cost.hot_rows_read + cost.cold_rows_read);
         if let Some(watched) = &self.watched {
             watched.end(&cost);
         }
@@ -154,12 +157,23 @@ impl StatementStats {
     /// before the end of the answer, so that it counts for the next one, and the rest when all that worked for the
     /// statement has gone.
     pub(crate) fn charge(&self) {
+        if self.user.is_none() {
+            return;
+        }
+        // Walking over the metrics of very many scans for each batch would take longer than the batch: the end tells them.
+        let is_short = self.scans.lock().len() <= SCANS_WALKED_MAX;
+        let scanned = if is_short { self.scanned().rows } else { 0 };
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.tell(read(&self.hot_rows_read) + read(&self.cold_rows_read) + scanned);
+    }
+
+    /// Tells the user of so many rows in all, and of the bytes.
+    fn tell(&self, rows: u64) {
         let Some(user) = &self.user else { return };
-        let rows = self.hot_rows_read.load(Ordering::Relaxed) + self.cold_rows_read.load(Ordering::Relaxed);
         let bytes = self.io.bytes();
         let mut told = self.told.lock();
         user.scanned(rows.saturating_sub(told.0), bytes.saturating_sub(told.1));
-        *told = (rows, bytes);
+        *told = (rows.max(told.0), bytes);
     }
 
     /// Who watches it.
