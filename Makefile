@@ -24,7 +24,7 @@ build:
 
 # One seed, so that a run says the same twice: PROPTEST_RNG_SEED=$$RANDOM make test looks elsewhere.
 test: setup fmt lint deny
-	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-1} $(CARGO) test --release --workspace
+	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-1} $(CARGO) test --release --workspace --no-fail-fast
 
 bench: build
 	$(CARGO) bench --workspace --bench goals
