@@ -8,6 +8,11 @@ use kalamdb_commons::clock::Entropy;
 use kalamdb_commons::settings::JobSettings;
 use kalamdb_commons::{Error, ErrorKind};
 
+/// A kind is looked at for the first time after so long, or after its interval: a server that is started anew every day
+/// does what is done daily.
+const FIRST_LOOK: Duration = Duration::from_secs(600);
+/// What comes more seldom is as good as switched off, and waits for its whole interval.
+const SELDOM: Duration = Duration::from_secs(30 * 86_400);
 /// By how much an attempt comes earlier or later, in percent.
 const RETRY_JITTER_PERCENT: u64 = 25;
 
@@ -41,7 +46,7 @@ pub(super) struct Timetable(BTreeMap<&'static str, i64>);
 
 impl Timetable {
     /// The kinds whose time has come, of those that have one, and notes when they come next. The first time is one
-    /// interval after they were first asked for.
+    /// interval after they were first asked for, and [`FIRST_LOOK`] at the latest.
     pub(super) fn take_due(
         &mut self,
         now_ns: i64,
@@ -51,8 +56,11 @@ impl Timetable {
     ) -> Vec<&'static str> {
         let mut due = Vec::new();
         for (kind, interval) in kinds {
-            let next = now_ns.saturating_add(nanoseconds(jittered(*interval, jitter_percent, entropy)));
-            let at = self.0.entry(kind).or_insert(next);
+            let after =
+                |length: Duration| now_ns.saturating_add(nanoseconds(jittered(length, jitter_percent, entropy)));
+            let next = after(*interval);
+            let first = if *interval > SELDOM { *interval } else { FIRST_LOOK.min(*interval) };
+            let at = self.0.entry(kind).or_insert_with(|| after(first));
             // A clock that was set back must not hold up anything for longer than an interval.
             let latest = now_ns.saturating_add(nanoseconds(*interval).saturating_mul(2));
             if *at <= now_ns || *at > latest {

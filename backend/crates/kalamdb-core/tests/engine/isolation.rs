@@ -63,9 +63,9 @@ impl World {
     async fn new(others: Others) -> Self {
         let db = Db::with(|settings| {
             // Nothing happens by itself.
-            settings.flush.check_interval_seconds = 86_400;
-            settings.compaction.check_interval_seconds = 86_400;
-            settings.jobs.orphan_interval_seconds = 86_400;
+            settings.flush.check_interval_seconds = 365 * 86_400;
+            settings.compaction.check_interval_seconds = 365 * 86_400;
+            settings.jobs.orphan_interval_seconds = 365 * 86_400;
         })
         .await;
         let world = Self { others, db, elsewhere: tempfile::tempdir().unwrap() };

@@ -48,6 +48,17 @@ fn a_kind_is_due_every_interval_and_not_at_the_start() {
 }
 
 #[test]
+fn what_is_done_daily_is_looked_at_soon_after_a_start_and_then_daily() {
+    let kinds = [("a", Duration::from_secs(86_400))];
+    let mut table = Timetable::default();
+    let minutes = (0..3 * 1_440).filter(|minute| {
+        let now_ns = minute * 60 * SECOND_NS;
+        !table.take_due(now_ns, &kinds, 0, &SystemEntropy).is_empty()
+    });
+    assert_eq!(minutes.collect::<Vec<i64>>(), [10, 1_450, 2_890]);
+}
+
+#[test]
 fn a_clock_that_is_set_back_or_far_ahead_holds_nothing_up() {
     let kinds = [("a", Duration::from_secs(10))];
     let mut table = Timetable::default();
