@@ -24,6 +24,9 @@ struct Record {
     tails: Vec<(CommitTime, CommitTime)>,
     /// Whether the run that stored it may lose what it has told.
     may_lose: bool,
+    /// Where that run began: what lies below has been decided.
+    #[serde(default)]
+    began_above: CommitTime,
 }
 
 impl LostTails {
@@ -34,20 +37,21 @@ impl LostTails {
 
     /// The run has ended in order, and everything that it told is durable.
     pub(crate) async fn nothing_more_was_lost(&self, store: &dyn ShardStore) -> Result<()> {
-        self.record(false, store).await
+        self.record(false, CommitTime::ZERO, store).await
     }
 
-    async fn record(&self, may_lose: bool, store: &dyn ShardStore) -> Result<()> {
-        let record = Record { tails: self.0.clone(), may_lose };
+    async fn record(&self, may_lose: bool, began_above: CommitTime, store: &dyn ShardStore) -> Result<()> {
+        let record = Record { tails: self.0.clone(), may_lose, began_above };
         let mut batch = Batch::default();
         let value = serde_json::to_vec(&record).unwrap_or_else(|_| unreachable!("numbers"));
         batch.put(keys::system(RECORD.0, RECORD.1), value);
         Ok(store.commit(store.token(), batch).await?)
     }
 
-    /// Adds the gap below the ceiling that a run begins above. What lies below the one before is of earlier runs.
-    fn add(&mut self, survived: CommitTime, ceiling: CommitTime) {
-        let survived = self.0.last().map_or(survived, |(_, before)| survived.max(*before));
+    /// Adds the gap below the ceiling that a run begins above. What lies below where the one before began is of earlier
+    /// runs, whose last commits may have been of no row.
+    fn add(&mut self, began_above: CommitTime, survived: CommitTime, ceiling: CommitTime) {
+        let survived = survived.max(began_above);
         if survived < ceiling {
             self.0.push((survived, ceiling));
         }
@@ -71,9 +75,11 @@ impl LostTails {
         };
         let mut tails = Self(record.tails);
         if record.may_lose {
-            tails.add(survived(snapshot, partitions).await?, ceiling);
+            // What an earlier version stored says nothing of where its run began.
+            let before = tails.0.last().map_or(CommitTime::ZERO, |(_, ceiling)| *ceiling);
+            tails.add(record.began_above.max(before), survived(snapshot, partitions).await?, ceiling);
         }
-        tails.record(durability == Durability::Buffered, store).await?;
+        tails.record(durability == Durability::Buffered, ceiling, store).await?;
         Ok(tails)
     }
 }
