@@ -361,7 +361,8 @@ impl Engine {
             return Ok(());
         }
         Err(Error::overloaded(format!(
-            "the hot tier is at its limit of {} MiB (hot.hard_limit_mib); a flush is running, try again",
+            "the hot tier is at its limit of {} MiB (hot.hard_limit_mib); flushes make room, and rows \
+             of STREAM tables do when they expire: try again",
             self.settings.hot.hard_limit_mib
         )))
     }
